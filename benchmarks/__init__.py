@@ -1,0 +1,1 @@
+"""Where every tool stands: speed and quality, ours and its peers' in one run."""

@@ -1,0 +1,151 @@
+"""Speed: from raw UTF-8 to signatures and to the map, one core, beside datasketch."""
+
+import hashlib
+import statistics
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import find_with_datasketch
+from benchmarks.workloads import Workload
+from dedup.columns import Texts
+from dedup.duplicates import find_duplicates
+from dedup.folding import fold_spans
+from dedup.options import Options
+from dedup.pipeline import clean_documents
+from dedup.shingles import hash_shingles
+from dedup.signatures import sign
+from dedup.slices import cut_slices
+from dedup.units import Units, cut_units
+
+
+def timed(work: Callable[[], Any], rounds: int) -> float:
+    """Return the median seconds of several rounds, after one that does not count."""
+    work()
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def to_texts(workload: Workload) -> Texts:
+    """Return a workload as columns."""
+    return Texts.from_bytes([text.encode() for text in workload.documents])
+
+
+def sign_all(texts: Texts, options: Options) -> None:
+    """Do all from raw UTF-8 to signatures: cut, fold, shingle, sketch; one core."""
+    units = cut_units(texts, options.unit)
+    bounds = cut_slices(units.stops - units.starts)
+    for first, last in pairwise(bounds.tolist()):
+        rows = slice(first, last)
+        folded = fold_spans(texts.data, units.starts[rows], units.stops[rows])
+        sign(hash_shingles(folded, options), options.num_perm, options.bands * options.rows)
+
+
+def measure_stages(workload: Workload, options: Options, rounds: int = 3) -> dict[str, Any]:
+    """Measure MB/s a core: cutting alone, to signatures, to duplicates, to cleaned text."""
+    texts = to_texts(workload)
+    documents = [(str(i), text) for i, text in enumerate(workload.documents)]
+    size = workload.size_mb
+    units = cut_units(texts, options.unit)
+    return {
+        "workload": workload.name,
+        "size_mb": round(size, 2),
+        "units": len(units),
+        "cut_mb_s": size / timed(lambda: cut_units(texts, options.unit), rounds),
+        "sign_mb_s": size / timed(lambda: sign_all(texts, options), rounds),
+        "find_mb_s": size / timed(lambda: _find(texts, options), rounds),
+        "clean_mb_s": size / timed(lambda: clean_documents(documents, options), rounds),
+    }
+
+
+def compare_with_datasketch(
+    workload: Workload, options: Options, rounds: int = 3
+) -> dict[str, Any]:
+    """Do one task with datasketch and with ours, rounds in turn, and hold the answers together."""
+    texts = to_texts(workload)
+    units = cut_units(texts, options.unit)
+    folded = fold_spans(texts.data, units.starts, units.stops)
+    folded_texts = [
+        folded.data[start:stop].tobytes().decode()
+        for start, stop in zip(folded.offsets[:-1], folded.offsets[1:], strict=True)
+    ]
+    ours: list[float] = []
+    theirs: list[float] = []
+    _find(texts, options)
+    for _ in range(rounds):
+        start = time.perf_counter()
+        found = _find(texts, options)
+        ours.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        peer = find_with_datasketch(folded_texts, options)
+        theirs.append(time.perf_counter() - start)
+    mine = {
+        int(unit): (int(canonical), float(score))
+        for unit, canonical, score in zip(found.units, found.canonicals, found.scores, strict=True)
+    }
+    return {
+        "workload": workload.name,
+        "size_mb": round(workload.size_mb, 2),
+        "units": len(units),
+        "duplicates": len(mine),
+        "datasketch_duplicates": len(peer),
+        "same_answer": mine.keys() == peer.keys()
+        and all(
+            mine[unit][0] == peer[unit][0] and abs(mine[unit][1] - peer[unit][1]) < 1e-12
+            for unit in mine
+        ),
+        "mb_s": workload.size_mb / statistics.median(ours),
+        "datasketch_mb_s": workload.size_mb / statistics.median(theirs),
+        "times_datasketch": statistics.median(
+            [other / own for own, other in zip(ours, theirs, strict=True)]
+        ),
+    }
+
+
+def measure_gate(workload: Workload, options: Options, rounds: int = 7) -> dict[str, float]:
+    """Measure our work in units of a reference work done in turn with it.
+
+    The reference is BLAKE2b of the same bytes and a numpy sort, which a noisy
+    machine slows as it slows us.
+
+    Returns
+    -------
+    dict
+        Stage to the median ratio; less is faster.
+    """
+    texts = to_texts(workload)
+    raw = texts.data.tobytes()
+    numbers = np.random.default_rng(1).integers(0, 1 << 62, len(raw) // 8)
+
+    def reference() -> None:
+        hashlib.blake2b(raw).digest()
+        np.sort(numbers)
+
+    stages: dict[str, Callable[[], Any]] = {
+        "cut": lambda: cut_units(texts, options.unit),
+        "sign": lambda: sign_all(texts, options),
+        "find": lambda: _find(texts, options),
+    }
+    ratios: dict[str, list[float]] = {name: [] for name in stages}
+    for work in (reference, *stages.values()):
+        work()
+    for _ in range(rounds):
+        for name, work in stages.items():
+            start = time.perf_counter()
+            reference()
+            middle = time.perf_counter()
+            work()
+            ratios[name].append((time.perf_counter() - middle) / (middle - start))
+    return {name: statistics.median(found) for name, found in ratios.items()}
+
+
+def _find(texts: Texts, options: Options) -> Any:
+    units: Units = cut_units(texts, options.unit)
+    return find_duplicates(texts, units, options)

@@ -1,0 +1,115 @@
+"""Tables of the README, generated from the results of a run."""
+
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS_PATH = ROOT / "benchmarks" / "results" / "latest.json"
+README_PATH = ROOT / "README.md"
+_BEGIN, _END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
+
+
+def render_tables(results: dict[str, Any]) -> str:
+    """Render what a run measured as Markdown."""
+    machine = results["machine"]
+    parts = [
+        f"Measured on {machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, "
+        f"numba {machine['numba']}, datasketch {machine['datasketch']}; medians, one core.\n"
+    ]
+    if "datasketch" in results:
+        parts.append(_datasketch_table(results["datasketch"]))
+    if "stages" in results:
+        parts.append(_stages_table(results["stages"]))
+    if "recall" in results:
+        parts.append(_recall_table(results["recall"], results["recall_promised"]))
+    if "sentences" in results:
+        parts.append(_sentences_table(results["sentences"], results["golden_rules"]))
+    return "\n".join(parts)
+
+
+def write_readme(results: dict[str, Any]) -> None:
+    """Put the tables into the README, between their markers."""
+    readme = README_PATH.read_text(encoding="utf-8")
+    before, rest = readme.split(_BEGIN)
+    _, after = rest.split(_END)
+    text = f"{before}{_BEGIN}{render_tables(results)}{_END}{after}"
+    README_PATH.write_text(text, encoding="utf-8")
+
+
+def readme_tables() -> str:
+    """Return what stands between the markers of the README."""
+    readme = README_PATH.read_text(encoding="utf-8")
+    return readme.split(_BEGIN)[1].split(_END)[0]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _datasketch_table(rows: list[dict[str, Any]]) -> str:
+    return "The same task, from the text to verified duplicates, in one run:\n\n" + _table(
+        ["text", "MB", "duplicates", "same answer", "datasketch MB/s", "dedup MB/s", "times"],
+        [
+            [
+                row["workload"],
+                f"{row['size_mb']:.1f}",
+                f"{row['duplicates']:,}",
+                "yes" if row["same_answer"] else "no",
+                f"{row['datasketch_mb_s']:.2f}",
+                f"{row['mb_s']:.1f}",
+                f"{row['times_datasketch']:.0f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _stages_table(rows: list[dict[str, Any]]) -> str:
+    return (
+        "From raw UTF-8, MB/s: to sentences, to signatures (sentences, folding, shingles and "
+        "sketch), to duplicates, to cleaned text and map:\n\n"
+    ) + _table(
+        ["text", "MB", "sentences", "to sentences", "to signatures", "to duplicates", "to map"],
+        [
+            [
+                row["workload"],
+                f"{row['size_mb']:.1f}",
+                f"{row['units']:,}",
+                *(
+                    f"{row[name]:.0f}"
+                    for name in ("cut_mb_s", "sign_mb_s", "find_mb_s", "clean_mb_s")
+                ),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _recall_table(rows: list[dict[str, Any]], promised: dict[str, float]) -> str:
+    return (
+        "Pairs of sentences found, by their true score (threshold 0.7; none may be found "
+        "below). The promise is the chance of a pair with the least score of the row:\n\n"
+    ) + _table(
+        ["score", "pairs", "found", "promise"],
+        [
+            [
+                f"{row['score_from']:.2f} to {row['score_to']:.2f}",
+                f"{row['pairs']:,}",
+                f"{row['found']:.2%}",
+                f"{promised[str(row['score_from'])]:.2%}" if row["score_from"] >= 0.7 else "-",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _sentences_table(scores: dict[str, float], golden: dict[str, str]) -> str:
+    mean = scores["mean"]
+    names = [name for name in scores if name != "mean"]
+    listed = ", ".join(f"{name} {scores[name]:.3f}" for name in names)
+    rules = ", ".join(f"{lang} {held}" for lang, held in golden.items())
+    return (
+        f"Sentence borders: mean F1 {mean:.4f} over {len(names) - 1} sets, Thai apart ({listed}). "
+        f"Golden rules that hold: {rules}.\n"
+    )

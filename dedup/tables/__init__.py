@@ -1,0 +1,1 @@
+"""Generated tables, one `.npz` each, with the script that generates it beside it."""

@@ -1,0 +1,325 @@
+"""Reading requests: what is asked for, in which form, and what is wrong with it.
+
+Bodies are parsed with orjson only: the standard library's parser takes lone
+surrogates and NaN. Everything that is wrong with a request is said at once
+where it can be. Nothing is cleaned here.
+"""
+
+import re
+from collections.abc import Mapping
+from encodings.aliases import aliases
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import orjson
+from fastapi import Request
+
+from dedup.errors import OptionsError
+from dedup.options import Options
+from service.problems import Fault, ProblemError, shorten, show_value
+from service.schemas import DOCUMENT_ID_CHARS
+
+JSON = "application/json"
+PLAIN = "text/plain"
+
+# Character sets a plain text may be in. Named one by one: Python's other codecs
+# are no character sets (`rot13`), nobody's (`unicode_escape`) or slow on purpose-made
+# input (`idna`, `utf_7`), and a look-up of unknown names remembers each of them.
+_CODECS = (
+    "utf_8 utf_16 utf_16_le utf_16_be utf_32 utf_32_le utf_32_be ascii latin_1 "
+    "iso8859_2 iso8859_3 iso8859_4 iso8859_5 iso8859_6 iso8859_7 iso8859_8 iso8859_9 iso8859_10 "
+    "iso8859_11 iso8859_13 iso8859_14 iso8859_15 iso8859_16 tis_620 koi8_r koi8_u cp866 cp874 "
+    "cp932 cp949 cp950 cp1250 cp1251 cp1252 cp1253 cp1254 cp1255 cp1256 cp1257 cp1258 mac_roman "
+    "mac_cyrillic gb2312 gbk gb18030 big5 big5hkscs shift_jis euc_jp iso2022_jp euc_kr"
+).split()
+_CODEC_OF = {codec: codec for codec in _CODECS} | {
+    alias: codec for alias, codec in aliases.items() if codec in _CODECS
+}
+
+_DEFAULT_OPTIONS = Options()
+_OPTION_TYPES = {name: type(value) for name, value in _DEFAULT_OPTIONS.to_mapping().items()}
+_BODY_FIELDS = ("text", "options", "document")
+_DEFAULT_DOCUMENT = "text"
+
+
+class Cleaning(NamedTuple):
+    """What a request asks to be cleaned."""
+
+    text: str
+    options: Options
+    document: str
+
+
+class BodyForm(NamedTuple):
+    """How a body is written.
+
+    Attributes
+    ----------
+    media_type
+        `JSON` or `PLAIN`.
+    codec
+        Python's name of the character set.
+    """
+
+    media_type: str
+    codec: str
+
+
+def choose_answer_type(accept: str) -> str:
+    """Choose between JSON and plain text by the Accept header.
+
+    The higher quality wins, then the range that is more specific, then JSON.
+
+    Raises
+    ------
+    ProblemError
+        406 when neither is acceptable.
+
+    Examples
+    --------
+    >>> choose_answer_type("text/html, */*;q=0.8")
+    'application/json'
+    >>> choose_answer_type("text/plain, */*")
+    'text/plain'
+    """
+    if not accept.strip():
+        return JSON
+    ranges = [_parse_media_range(part) for part in accept.split(",")]
+    best = (0.0, 0)
+    chosen = None
+    for offered in (JSON, PLAIN):
+        family = offered.split("/", maxsplit=1)[0] + "/*"
+        specificities = {offered: 3, family: 2, "*/*": 1}
+        matches = [
+            (specificities[name], quality) for name, quality in ranges if name in specificities
+        ]
+        if matches:
+            specificity, quality = max(matches)
+            if quality > 0 and (quality, specificity) > best:
+                best = (quality, specificity)
+                chosen = offered
+    if chosen is None:
+        reason = f"got {shorten(accept)}, can answer in {JSON} or {PLAIN}"
+        raise ProblemError(406, Fault("Accept", reason))
+    return chosen
+
+
+def read_body_form(request: Request) -> BodyForm:
+    """Tell how the body is written, from its headers.
+
+    Raises
+    ------
+    ProblemError
+        415 for what cannot be read.
+    """
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        fault = Fault("Content-Encoding", f"got {shorten(coding)}, expected an uncompressed body")
+        raise ProblemError(415, fault, headers={"Accept-Encoding": "identity"})
+    header = request.headers.get("content-type", "")
+    media_type, parameters = _parse_media_type(header)
+    label = parameters.get("charset", "utf-8")
+    codec = _CODEC_OF.get(re.sub("[-_. ]+", "_", label.lower()))
+    if media_type not in (JSON, PLAIN):
+        reason = f"got {shorten(header) or 'none'}, expected {JSON} or {PLAIN}"
+    elif codec is None:
+        reason = f"the charset {shorten(label)} is not known here; utf-8 always is"
+    elif media_type == JSON and codec not in ("utf_8", "ascii"):
+        reason = f"JSON is UTF-8, not {shorten(label)}"
+    else:
+        return BodyForm(media_type, codec)
+    raise ProblemError(415, Fault("Content-Type", reason), headers={"Accept": f"{JSON}, {PLAIN}"})
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytearray:
+    """Read the body, and stop at the limit whether its length was declared or not.
+
+    Raises
+    ------
+    ProblemError
+        413 when it is over the limit.
+    """
+    over = Fault("body", f"it is over the limit of {limit_bytes} bytes")
+    declared = request.headers.get("content-length", "")
+    # 18 digits and fewer convert at once; more are over any limit.
+    if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit_bytes):
+        raise ProblemError(413, over)
+    body = bytearray()
+    async for chunk in request.stream():
+        if len(body) + len(chunk) > limit_bytes:
+            raise ProblemError(413, over)
+        body += chunk
+    return body
+
+
+def parse_cleaning(body: bytes | bytearray, form: BodyForm, query: bytes) -> Cleaning:
+    """Parse body and query into what is to be cleaned.
+
+    Parameters
+    ----------
+    query
+        Behind the question mark, as it came. Options and document may stand
+        there; the body's own win.
+
+    Raises
+    ------
+    ProblemError
+        400 when the body or the query cannot be read at all, 422 when values
+        in them cannot be used.
+    """
+    faults: list[Fault] = []
+    query_options, query_document = _parse_query(query, faults)
+    fields: Mapping[str, Any] = (
+        _parse_json(body)
+        if form.media_type == JSON
+        else {"text": _decode(body, form.codec, "body")}
+    )
+    faults += [
+        Fault(shorten(name), "unknown field; there are " + ", ".join(_BODY_FIELDS))
+        for name in fields
+        if name not in _BODY_FIELDS
+    ]
+    text = fields.get("text")
+    if not isinstance(text, str):
+        reason = f"got {_name_type(text)}, expected a string" if "text" in fields else "missing"
+        faults.append(Fault("text", reason))
+    document = fields.get("document", query_document)
+    if not isinstance(document, str) or not 1 <= len(document) <= DOCUMENT_ID_CHARS:
+        given = f"{len(document)} of them" if isinstance(document, str) else _name_type(document)
+        place = "document" if "document" in fields else "query.document"
+        reason = f"got {given}, expected a string of 1 to {DOCUMENT_ID_CHARS} characters"
+        faults.append(Fault(place, reason))
+    body_options = fields.get("options", {})
+    if not isinstance(body_options, dict):
+        reason = f"got {_name_type(body_options)}, expected an object"
+        faults.append(Fault("options", reason))
+        body_options = {}
+    options = _build_options(query_options, body_options, faults)
+    if faults:
+        raise ProblemError(422, *faults)
+    assert isinstance(text, str)
+    assert isinstance(document, str)
+    assert options is not None
+    return Cleaning(text, options, document)
+
+
+def _parse_json(body: bytes | bytearray) -> dict[str, Any]:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if not body:
+            raise ProblemError(400, Fault("body", "it is empty, expected JSON")) from None
+        # orjson gives no place for what is not UTF-8.
+        _decode(body, "utf_8", "body")
+        byte = len(error.doc[: error.pos].encode())
+        place = f"line {error.lineno}, column {error.colno} (byte {byte})"
+        raise ProblemError(400, Fault("body", f"not JSON: {error.msg} at {place}")) from None
+    if not isinstance(value, dict):
+        raise ProblemError(422, Fault("body", f"got {_name_type(value)}, expected an object"))
+    return value
+
+
+def _decode(data: bytes | bytearray, codec: str, field: str) -> str:
+    try:
+        return data.decode(codec)
+    except UnicodeDecodeError as error:
+        name = codec.replace("_", "-").upper()
+        reason = f"not {name}: {error.reason} at byte {error.start}"
+        raise ProblemError(400, Fault(field, reason)) from None
+
+
+def _parse_query(query: bytes, faults: list[Fault]) -> tuple[dict[str, Any], str]:
+    """Return options and document of a query, numbers and truth values converted."""
+    try:
+        pairs = parse_qsl(
+            query.decode(), keep_blank_values=True, errors="strict", max_num_fields=100
+        )
+    except ValueError as error:
+        reason = "not UTF-8" if isinstance(error, UnicodeError) else "over 100 parameters"
+        raise ProblemError(400, Fault("query", reason)) from None
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        faults += [
+            Fault(f"query.{shorten(name)}", "given more than once")
+            for name in values
+            if names.count(name) > 1
+        ]
+    document = values.pop("document", _DEFAULT_DOCUMENT)
+    return {name: _convert(name, value) for name, value in values.items()}, document
+
+
+def _convert(option: str, value: str) -> object:
+    """Convert a parameter to its option's type; what does not convert is refused as it is."""
+    kind = _OPTION_TYPES.get(option, str)
+    if kind is bool:
+        return {"true": True, "1": True, "false": False, "0": False}.get(value.lower(), value)
+    if kind is int and re.fullmatch(r"-?[0-9]{1,18}", value):
+        return int(value)
+    if kind is float and re.fullmatch(r"-?[0-9.]{1,30}(e-?[0-9]{1,3})?", value):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _build_options(
+    query: Mapping[str, Any], body: Mapping[str, Any], faults: list[Fault]
+) -> Options | None:
+    """Build options of which the body's win, or say of each that is wrong what is."""
+    if not query and not body:
+        return _DEFAULT_OPTIONS
+    count = len(faults)
+    for prefix, values in (("query", query), ("options", body)):
+        for name, value in values.items():
+            if isinstance(value, dict | list):
+                reason = f"got {_name_type(value)}, expected a single value"
+                faults.append(Fault(f"{prefix}.{shorten(name)}", reason))
+    if len(faults) > count:
+        return None
+    try:
+        return Options.from_mapping({**query, **body})
+    except OptionsError as error:
+        whole = error
+    for prefix, values in (("query", query), ("options", body)):
+        for name, value in values.items():
+            try:
+                Options.from_mapping({name: value})
+            except OptionsError as error:
+                if error.option == name:
+                    faults.append(_option_fault(prefix, error))
+    if len(faults) == count:
+        # Each is right by itself; they do not go together.
+        faults.append(_option_fault("options" if whole.option in body else "query", whole))
+    return None
+
+
+def _option_fault(prefix: str, error: OptionsError) -> Fault:
+    reason = f"got {show_value(error.value)}, expected {error.expected}"
+    return Fault(f"{prefix}.{shorten(error.option)}", reason)
+
+
+def _parse_media_type(header: str) -> tuple[str, dict[str, str]]:
+    """Split a Content-Type into type and parameters, both in lower case but for values."""
+    media_type, *parts = header.split(";")
+    parameters = {}
+    for part in parts:
+        name, _, value = part.partition("=")
+        parameters[name.strip().lower()] = value.strip().strip('"')
+    return media_type.strip().lower(), parameters
+
+
+def _parse_media_range(part: str) -> tuple[str, float]:
+    """Split one range of an Accept header into type and quality; 0 for a bad quality."""
+    media_type, parameters = _parse_media_type(part)
+    quality = parameters.get("q", "1")
+    return media_type, float(quality) if re.fullmatch(r"[01](\.[0-9]{0,3})?", quality) else 0.0
+
+
+def _name_type(value: object) -> str:
+    """Name the JSON type of a value."""
+    if value is None or isinstance(value, bool):
+        return str(orjson.dumps(value), "ascii")
+    names = {str: "a string", int: "a number", float: "a number", list: "an array"}
+    return names.get(type(value), "an object")
