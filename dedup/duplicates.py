@@ -156,7 +156,7 @@ def _decide(
 
 @kernel
 def _decide_again(
-    ranks, rows, units, row_offsets, right, pair_shared, right_ranks, sizes, threshold, best, shared
+    ranks, rows, units, row_offsets, right, pair_shared, right_ranks, sizes, best, shared
 ):
     # `best` and `shared` come with the match of the group's first unit.
     for i in range(len(ranks)):
@@ -169,8 +169,6 @@ def _decide_again(
             other = right[pair]
             common = pair_shared[pair]
             union = size + sizes[other] - common
-            if common == 0 or common / union < threshold:
-                continue
             ahead = common * best_union - shared[i] * union
             if ahead > 0 or (ahead == 0 and other < best[i]):
                 best[i] = other
@@ -494,7 +492,6 @@ def _judge_again(
         shared,
         live_ranks[right],
         sets.sizes,
-        options.threshold,
         best,
         best_shared,
     )

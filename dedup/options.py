@@ -11,6 +11,9 @@ from dedup.errors import OptionsError
 Unit = Literal["sentence", "paragraph", "document"]
 Keep = Literal["first", "longest", "last"]
 
+# Most slots of a signature.
+MOST_SLOTS = 4096
+
 # Chance with which a pair exactly at the threshold is compared.
 RECALL_AT_THRESHOLD = 0.99
 
@@ -88,7 +91,7 @@ class Options:
             ("shingle_chars", 2, 8),
             ("shingle_chars_han", 1, 8),
             ("shingle_chars_thai", 1, 8),
-            ("num_perm", 1, 4096),
+            ("num_perm", 1, MOST_SLOTS),
             ("bucket_cap", 1, 1_000_000),
         ):
             value = getattr(self, name)
@@ -191,6 +194,10 @@ def solve_bands(
         best = (bands, rows)
     if best is None:
         least = _bands_needed(threshold, recall)
+        if least > MOST_SLOTS:
+            raise OptionsError(
+                "threshold", threshold, f"one that {MOST_SLOTS} slots can find, 0.0012 or more"
+            )
         raise OptionsError("num_perm", num_perm, f"at least {least} at threshold {threshold}")
     return best
 

@@ -269,9 +269,13 @@ def restore(text: str, record: Mapping[str, Any], source: str = "map") -> str:
         removed = iter([str(part) for part in record["removed_text"]])
         length = int(record["length"])
         sums = str(record["checksum"]), str(record["cleaned_checksum"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise MapError(source, f"not the record of a document: {error!r}") from error
-    if checksum(text) != sums[1]:
+    try:
+        belongs = checksum(text) == sums[1]
+    except UnicodeEncodeError:
+        belongs = False
+    if not belongs:
         raise MapError(source, "the text is not the cleaned text this map was made with")
     parts = []
     at = 0
@@ -283,7 +287,11 @@ def restore(text: str, record: Mapping[str, Any], source: str = "map") -> str:
     if length > at:
         parts.append(next(removed, ""))
     original = "".join(parts)
-    if checksum(original) != sums[0]:
+    try:
+        whole = checksum(original) == sums[0]
+    except UnicodeEncodeError:
+        whole = False
+    if not whole:
         raise MapError(source, "the map is damaged: it does not give back the original")
     return original
 

@@ -93,6 +93,7 @@ def _hash_bands(signatures, numbers, rows, keys):
     for band in range(keys.shape[0]):
         for unit in range(signatures.shape[0]):
             state = np.uint64(band + 1) * np.uint64(0x9E3779B97F4A7C15) ^ numbers[unit]
+            state = (state ^ (state >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
             for j in range(band * rows, band * rows + rows):
                 state = (state ^ np.uint64(signatures[unit, j])) * np.uint64(0xD6E8FEB86659FD93)
                 state ^= state >> np.uint64(32)

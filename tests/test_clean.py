@@ -72,6 +72,28 @@ def test_cleaned_texts_equal_their_twin(documents: list[Marked]) -> None:
     assert (kept.stops[:-1] <= kept.starts[1:]).all()
 
 
+def test_every_pair_of_gaps_closes_as_defined() -> None:
+    documents = [
+        Marked(
+            f"a{before}b{behind}c",
+            [
+                (0, 1),
+                (len(before) + 1, len(before) + 2),
+                (len(before + behind) + 2, len(before + behind) + 3),
+            ],
+            [False, True, False],
+        )
+        for before in WHITE_SPACE
+        for behind in WHITE_SPACE
+    ]
+    texts, units, removed = make_columns(documents)
+    kept = cut_out(texts, units, removed)
+    assert [join_kept(texts.data, kept, number).decode() for number in range(len(documents))] == [
+        reference.clean_text(document.text, document.spans, document.removed)
+        for document in documents
+    ]
+
+
 @given(st.lists(marked_texts(), max_size=4))
 def test_what_stays_and_nothing_that_goes_is_in_the_kept_segments(documents: list[Marked]) -> None:
     texts, units, removed = make_columns(documents)

@@ -135,25 +135,16 @@ def test_a_later_copy_of_a_duplicate_may_have_a_better_canonical() -> None:
             assert rows(find(units, **options)) == by_definition(units, **options)
 
 
-def test_among_equal_scores_the_earliest_is_canonical() -> None:
+@pytest.mark.parametrize(("keep", "expected"), [("first", (2, 0)), ("last", (0, 2))])
+def test_among_equal_scores_the_earliest_is_canonical(keep: str, expected: tuple[int, int]) -> None:
     stem = "there is one stem that all of these units have together and it is long enough"
-    units = [f"alpha beta gamma delta epsilon zeta eta {stem}", f"{stem} one two three four five"]
-    middle = stem
-    for order in (units, units[::-1]):
-        sets = [set(reference.cut_shingles(text)) for text in (*order, middle)]
-        assert reference.jaccard(sets[0], sets[1]) < 0.6
-        assert min(reference.jaccard(one, sets[2]) for one in sets[:2]) >= 0.6
-    # Reversed word by word, both ends score the same against the middle.
-    left = f"xxxxx yyyyy zzzzz {stem}"
-    right = f"{stem} xxxxx yyyyy zzzzz"
-    assert reference.jaccard(
-        set(reference.cut_shingles(left)), set(reference.cut_shingles(stem))
-    ) == reference.jaccard(set(reference.cut_shingles(right)), set(reference.cut_shingles(stem)))
-    for keep, expected in (("first", (2, 0)), ("last", (0, 2))):
-        order = [left, right, stem] if keep == "first" else [stem, left, right]
-        found = rows(find(order, threshold=0.75, keep=keep))
-        assert found == by_definition(order, threshold=0.75, keep=keep)
-        assert expected in [(row[0], row[1]) for row in found]
+    left, right = f"xxxxx yyyyy zzzzz {stem}", f"{stem} qqqqq vvvvv wwwww"
+    sets = [set(reference.cut_shingles(text)) for text in (left, right, stem)]
+    assert reference.jaccard(sets[0], sets[2]) == reference.jaccard(sets[1], sets[2])
+    units = [left, right, stem] if keep == "first" else [stem, left, right]
+    found = rows(find(units, threshold=0.8, keep=keep))
+    assert found == by_definition(units, threshold=0.8, keep=keep)
+    assert [row[:2] for row in found] == [expected]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -311,10 +302,18 @@ def test_a_higher_threshold_removes_no_more_where_no_chain_is() -> None:
     assert counts[0] > 40 > counts[-1] > 0
 
 
-def test_a_leader_that_goes_no_longer_shadows_others() -> None:
-    # Why a higher threshold may remove more: at 0.6 B goes with A, and C stays.
-    stays = [row[0] for row in rows(find([A, B, C, C + " again"], threshold=0.6))]
-    assert stays == [1, 3]
+def test_a_leader_that_goes_no_longer_stands_for_others() -> None:
+    # So a higher threshold may remove more: at 0.6 B goes with A, and what is like
+    # B alone stays; at 0.68 B stays, and both go with it.
+    stem = "the old ferry left the harbour early in the grey morning with nobody on board"
+    units = [
+        stem.replace("harbour early", "lagoon quickly"),
+        stem,
+        stem.replace("the old ferry", "that new boat"),
+        stem.replace("nobody on board", "somebody else"),
+    ]
+    assert [row[:2] for row in rows(find(units, threshold=0.6))] == [(1, 0)]
+    assert [row[:2] for row in rows(find(units, threshold=0.68))] == [(2, 1), (3, 1)]
 
 
 @pytest.mark.parametrize("keep", ["first", "longest", "last"])

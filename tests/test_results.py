@@ -174,3 +174,12 @@ def test_another_text_is_refused(result: Result) -> None:
 def test_checksums_are_those_of_xxh3() -> None:
     assert checksum("") == "2d06800538d394c2"
     assert len({checksum("a"), checksum("b"), checksum("ä")}) == 3
+
+
+@pytest.mark.parametrize("value", ["\ud800", "not the cleaned text"])
+def test_a_text_that_is_not_the_cleaned_one_is_refused(value: str) -> None:
+    record = clean("One sentence of some length. One sentence of some length.").document_record()
+    with pytest.raises(MapError):
+        restore(value, record)
+    with pytest.raises(MapError):
+        restore("One sentence of some length.", record | {"length": float("inf")})
