@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         OutputError,
         TextError,
     )
+    from dedup.filters import Filters
     from dedup.options import Options, candidate_probability, solve_bands
     from dedup.pipeline import clean, clean_documents
     from dedup.results import Duplicate, Result, Span, Stats, restore
@@ -29,6 +30,7 @@ __all__ = [
     "DedupError",
     "Duplicate",
     "EncodingError",
+    "Filters",
     "InputError",
     "MapError",
     "Options",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Filters": "dedup.filters",
     **dict.fromkeys(["Options", "candidate_probability", "solve_bands"], "dedup.options"),
     **dict.fromkeys(["Duplicate", "Result", "Span", "Stats", "restore"], "dedup.results"),
     **dict.fromkeys(["clean", "clean_documents"], "dedup.pipeline"),

@@ -3,14 +3,17 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from dedup.errors import DedupError, EncodingError, InputError, MapError, OptionsError, OutputError
 
 if TYPE_CHECKING:
+    from dedup.filters import Filters
+    from dedup.options import Options
     from dedup.results import Result
+    from dedup.runs import Plan
 
 # Exit code of each error; the closest class counts. 1 is a bug of ours, 2 also
 # what the command line itself gives for options it does not know.
@@ -23,14 +26,17 @@ EXIT_CODES: dict[type[DedupError], int] = {
     OutputError: 5,
 }
 
+# Some files or rows could not be read; the rest was cleaned.
+SOME_FAILED = 6
+
+_MANY = "Folders and corpora"
+
 app = typer.Typer(
     help="Find and remove repeated and near-repeated text.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-File = Annotated[str, typer.Argument(metavar="FILE", help="A text file, or - for standard input.")]
 
 
 def main() -> None:
@@ -60,9 +66,18 @@ def _version(
 
 @app.command()
 def clean(
-    file: File,
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...", help="A text file or - for standard input; or folders and corpora."
+        ),
+    ],
     out: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the cleaned text here, not to stdout.")
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write the cleaned text to this file; the cleaned mirror into this folder.",
+        ),
     ] = None,
     map_file: Annotated[
         str | None,
@@ -78,7 +93,8 @@ def clean(
         bool, typer.Option("--dry-run", help="Print the map alone; write no file.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Let --out replace the input itself.")
+        bool,
+        typer.Option("--overwrite", help="Let --out replace the input, or fill a used folder."),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary on stderr.")] = False,
     unit: Annotated[
@@ -88,7 +104,8 @@ def clean(
         float, typer.Option(help="Least score of a duplicate, over 0 and up to 1.")
     ] = 0.7,
     keep: Annotated[
-        Literal["first", "longest", "last"], typer.Option(help="Which copy stays.")
+        Literal["first", "longest", "last", "newest", "priority"],
+        typer.Option(help="Which copy stays."),
     ] = "first",
     numbers: Annotated[
         bool, typer.Option(help="Units whose digits differ are never duplicates.")
@@ -96,19 +113,164 @@ def clean(
     min_chars: Annotated[
         int, typer.Option(help="Least length of a unit that is compared, in folded characters.")
     ] = 25,
+    annotate: Annotated[
+        bool, typer.Option("--annotate", help="Take nothing out; only say what repeats.")
+    ] = False,
+    scope: Annotated[
+        Literal["corpus", "document"],
+        typer.Option(
+            help="Look for repeats across all documents, or inside each.", rich_help_panel=_MANY
+        ),
+    ] = "corpus",
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Take out only what also stands in this reference.",
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Read only such files.", rich_help_panel=_MANY),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Do not read such files.", rich_help_panel=_MANY),
+    ] = None,
+    id_field: Annotated[
+        str, typer.Option(metavar="NAME", help="Field with a row's id.", rich_help_panel=_MANY)
+    ] = "id",
+    text_field: Annotated[
+        str, typer.Option(metavar="NAME", help="Field with a row's text.", rich_help_panel=_MANY)
+    ] = "text",
+    date_field: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Field for --keep newest.", rich_help_panel=_MANY),
+    ] = None,
+    priority_field: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Field for --keep priority; the least stays.",
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
+    priority: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            help="Files for --keep priority, the first glob stays.",
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
+    min_run: Annotated[
+        int,
+        typer.Option(help="Across documents take out only runs of so many.", rich_help_panel=_MANY),
+    ] = 1,
+    boilerplate_over: Annotated[
+        int,
+        typer.Option(help="Units in so many documents are boilerplate.", rich_help_panel=_MANY),
+    ] = 0,
+    boilerplate: Annotated[
+        Literal["keep-first", "keep-all", "drop-all"],
+        typer.Option(help="What of boilerplate stays.", rich_help_panel=_MANY),
+    ] = "keep-first",
+    drop_documents_over: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Leave out documents of which a larger share goes.",
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Stop at what cannot be read.", rich_help_panel=_MANY),
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(help="Workers; all cores.", rich_help_panel=_MANY)
+    ] = None,
 ) -> None:
-    """Take repeated passages out of a text; print what stays."""
-    from dedup.files import check_target, read_source, write_whole
+    """Take repeated passages out of a text, or out of folders and corpora."""
+    from dedup.filters import Filters
     from dedup.options import Options
 
     options = Options(
-        unit=unit, threshold=threshold, keep=keep, numbers=numbers, min_chars=min_chars
+        unit=unit, threshold=threshold, keep=keep, scope=scope, numbers=numbers, min_chars=min_chars
+    )
+    filters = Filters(
+        min_run=min_run,
+        boilerplate_over=boilerplate_over,
+        boilerplate=boilerplate,
+        annotate=annotate,
     )
     if as_json + diff + dry_run > 1:
         raise typer.BadParameter("--json, --diff and --dry-run exclude each other")
-    targets = [target for target in (out, map_file) if target is not None]
-    if len(targets) == 2 and targets[0] == targets[1]:
-        raise OutputError(targets[0], "cannot take both the text and the map")
+    if not _are_many(paths, against):
+        _clean_one(
+            paths[0], options, filters, out, map_file, as_json, diff, dry_run, overwrite, quiet
+        )
+        return
+    if as_json or diff or map_file:
+        raise typer.BadParameter("--json, --diff and --map are for one text; a map stands in --out")
+    if out is None and not dry_run:
+        raise typer.BadParameter("folders and corpora need --out FOLDER, or --dry-run")
+    if drop_documents_over is not None and not 0 <= drop_documents_over <= 1:
+        raise OptionsError("drop_documents_over", drop_documents_over, "a share from 0 to 1")
+    if threads is not None and threads < 1:
+        raise OptionsError("threads", threads, "a whole number, 1 or more")
+    from dedup.formats import Fields
+    from dedup.runs import Plan
+
+    plan = Plan(
+        paths=paths,
+        out=None if dry_run else out,
+        against=against or (),
+        include=include or (),
+        exclude=exclude or (),
+        fields=Fields(id_field, text_field, date_field, priority_field),
+        priority_globs=priority or (),
+        drop_over=drop_documents_over,
+        strict=strict,
+        overwrite=overwrite,
+    )
+    _clean_many(plan, options, filters, threads, quiet)
+
+
+def _are_many(paths: list[str], against: list[str] | None) -> bool:
+    """Tell folders and corpora from one text."""
+    if len(paths) > 1 or against:
+        return True
+    from pathlib import Path
+
+    from dedup.formats import find_files
+
+    if paths[0] == "-" or not Path(paths[0]).exists():
+        return False
+    if Path(paths[0]).is_dir():
+        return True
+    files, _ = find_files(paths)
+    return any(file.format != "text" or file.compression for file in files)
+
+
+def _clean_one(
+    file: str,
+    options: "Options",
+    filters: "Filters",
+    out: str | None,
+    map_file: str | None,
+    as_json: bool,
+    diff: bool,
+    dry_run: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    from dedup.files import check_apart, check_target, read_source, write_whole
+
+    out = None if out == "-" else out
+    if out is not None and map_file is not None:
+        check_apart(out, map_file)
     if out is not None:
         check_target(out, [file], overwrite)
     if map_file is not None:
@@ -120,7 +282,7 @@ def clean(
     with _told_of_compilation():
         from dedup.pipeline import clean as clean_text
 
-        result = clean_text(source.text, options, document=source.name)
+        result = clean_text(source.text, options, filters=filters, document=source.name)
 
     cleaned = source.encode(result.text)
     if not dry_run:
@@ -136,26 +298,72 @@ def clean(
         _print_diff(result)
     elif out is None:
         _print_bytes(cleaned)
+        if cleaned and not cleaned.endswith(b"\n") and sys.stdout.isatty():
+            _say("")
     if not quiet:
         from dedup.report import summarise
 
         _say(summarise(result, options))
 
 
+def _clean_many(
+    plan: "Plan", options: "Options", filters: "Filters", threads: int | None, quiet: bool
+) -> None:
+    with _told_of_compilation():
+        from dedup.runs import Progress, run
+
+        done = run(plan, options, filters, threads=threads, progress=Progress(quiet))
+    if plan.out is None:
+        for part in done.map_parts:
+            _print_bytes(part)
+    for failure in done.failures:
+        _say(f"dedup: {failure}")
+    if not quiet:
+        from dedup.report import summarise_run
+
+        _say(summarise_run(done.summary, options))
+    if done.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
 @app.command()
 def restore(
-    cleaned: Annotated[str, typer.Argument(metavar="CLEANED", help="Cleaned text, or -.")],
-    map_file: Annotated[
-        str, typer.Option("--map", metavar="FILE", help="The map of its cleaning.")
+    cleaned: Annotated[
+        str, typer.Argument(metavar="CLEANED", help="Cleaned text, or -; or a cleaned folder.")
     ],
+    map_file: Annotated[
+        str | None,
+        typer.Option(
+            "--map", metavar="FILE", help="The map of its cleaning; a folder has its own."
+        ),
+    ] = None,
     out: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write the original here, not to stdout.")
+        str | None, typer.Option(metavar="PATH", help="Write the original here, not to stdout.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Let --out replace the cleaned text itself.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Let --out replace the cleaned text, or fill a used folder."
+        ),
     ] = False,
 ) -> None:
-    """Give back the original of a cleaned text, byte for byte."""
+    """Give back the original of a cleaned text or folder, byte for byte."""
+    from pathlib import Path
+
+    if Path(cleaned).is_dir():
+        if out is None or map_file is not None:
+            raise typer.BadParameter("a folder needs --out FOLDER and has its own map")
+        from dedup.runs import restore_tree
+
+        count, problems = restore_tree(cleaned, out, overwrite=overwrite)
+        for problem in problems:
+            _say(f"dedup: {problem}")
+        _say(f"{count:,} text files rebuilt")
+        if problems:
+            raise typer.Exit(SOME_FAILED)
+        return
+    if map_file is None:
+        raise typer.BadParameter("a text needs --map FILE")
     from dedup.files import check_target, read_cleaned, read_map, write_whole
     from dedup.results import restore as restore_text
 
@@ -193,18 +401,32 @@ def serve(
 @contextmanager
 def _told_of_compilation() -> Iterator[None]:
     """Say so when kernels have to be compiled: the first run takes its time."""
-    from dedup.kernels import compilation_notice
+    from dedup import kernels
 
-    with compilation_notice(
-        lambda: _say("dedup: compiling for this machine, once; about half a minute")
-    ):
+    def tell() -> None:
+        later = (
+            "later runs need not"
+            if kernels.is_cached
+            else "set NUMBA_CACHE_DIR to a folder that can be written, so that later runs need not"
+        )
+        _say(f"dedup: compiling for this machine; {later}")
+
+    with kernels.compilation_notice(tell):
         yield
 
 
 def _print_bytes(*parts: bytes) -> None:
-    for part in parts:
-        sys.stdout.buffer.write(part)
-    sys.stdout.buffer.flush()
+    """Write to standard output, all of it."""
+    try:
+        stream = sys.stdout.buffer
+        for part in parts:
+            rest = memoryview(part)
+            # An unbuffered stream may take less than it is given.
+            while len(rest):
+                rest = rest[stream.write(rest) or 0 :]
+        stream.flush()
+    except (OSError, AttributeError) as error:
+        _give_up_stdout(error)
 
 
 def _print_diff(result: "Result") -> None:
@@ -212,10 +434,26 @@ def _print_diff(result: "Result") -> None:
 
     from dedup.report import render_diff
 
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    for line in render_diff(result):
-        console.print(line)
+    try:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        for line in render_diff(result):
+            console.print(line)
+        sys.stdout.flush()
+    except (OSError, AttributeError) as error:
+        _give_up_stdout(error)
+
+
+def _give_up_stdout(error: Exception) -> NoReturn:
+    """End because standard output takes no more; quietly when its reader has left."""
+    # What Python would flush at its end would fail again, with a traceback.
+    sys.stdout = None
+    if isinstance(error, BrokenPipeError):
+        sys.exit(EXIT_CODES[OutputError])
+    reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "is closed"
+    raise OutputError("standard output", reason) from error
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr)
+    if sys.stderr is not None:
+        print(message.encode(errors="replace").decode(), file=sys.stderr)

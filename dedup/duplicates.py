@@ -7,7 +7,8 @@ earliest among equals. Units that are equal once folded have the same
 signature and are judged together, before anything is sketched.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from dedup.columns import Bytes, Flags, Positions, Texts
 from dedup.folding import Descriptions, describe, fold_spans, same_spans
 from dedup.kernels import kernel
 from dedup.options import Options
-from dedup.pairs import CandidateFinder, build_buckets
+from dedup.pairs import CHECKED, REFERENCE, CandidateFinder, build_buckets
 from dedup.shingles import Sets, hash_shingles, measure_sets, score_pairs
 from dedup.signatures import hash_bands, sign
 from dedup.slices import cut_slices, run_slices
@@ -114,6 +115,7 @@ def _decide(
     full,
     threshold,
     pair_of,
+    roles,
     canonicals,
     shared,
 ):
@@ -125,7 +127,7 @@ def _decide(
         best_union = np.int64(1)
         for band in range(of_unit.shape[1]):
             bucket = of_unit[unit, band]
-            if bucket < 0:
+            if bucket < 0 or roles[unit] == REFERENCE:
                 continue
             for k in range(rooms[bucket], rooms[bucket] + counts[bucket]):
                 other = np.int64(members[k])
@@ -140,7 +142,7 @@ def _decide(
                     best_union = union
         canonicals[unit] = best
         shared[unit] = best_shared
-        if best >= 0:
+        if best >= 0 or roles[unit] == CHECKED:
             continue
         for band in range(of_unit.shape[1]):
             bucket = of_unit[unit, band]
@@ -190,7 +192,14 @@ def _number_passages(units, canonicals, ranks, passages):
 
 
 def find_duplicates(
-    documents: Texts, units: Units, options: Options, threads: int = 1
+    documents: Texts,
+    units: Units,
+    options: Options,
+    threads: int = 1,
+    *,
+    describe_all: Callable[[], Descriptions] | None = None,
+    document_ranks: Positions | None = None,
+    reference_count: int = 0,
 ) -> Duplicates:
     """Apply the law of the leader to all units of all documents.
 
@@ -202,6 +211,15 @@ def find_duplicates(
         Its units.
     threads
         Workers; the result is the same for any number.
+    describe_all
+        Gives the descriptions of all units, where there are some already; a
+        function, so that nobody holds them when they have been used.
+    document_ranks
+        int64[document_count], which documents come first when copies are kept
+        by `newest` or `priority`; equal ranks in reading order.
+    reference_count
+        How many documents at the beginning are the reference: all their units
+        stay, the others are held against them alone.
 
     Notes
     -----
@@ -209,16 +227,31 @@ def find_duplicates(
     are scored, of which a unit has at most ``bands * (bucket_cap + 16)``.
     """
     data = documents.data
-    descriptions = _describe_units(data, units, threads)
+    document_of = np.repeat(np.arange(len(documents), dtype=np.int32), np.diff(units.offsets))
+    descriptions = describe_all() if describe_all else describe_units(data, units, threads)
     compared = _is_long_enough(descriptions, options)
-    groups = _group_equal(data, units, descriptions, compared, options, threads)
+    numbers = descriptions.numbers if options.numbers else np.zeros(len(units), np.uint64)
+    if options.scope == "document":
+        # Units of two documents then have no fingerprint and no band in common.
+        salt = (document_of.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        numbers = numbers ^ salt
+        descriptions = replace(descriptions, fingerprints=descriptions.fingerprints ^ salt)
+    in_order = np.flatnonzero(compared)
+    if reference_count == 0:
+        in_order = _order_units(in_order, descriptions, document_of, document_ranks, options)
+    groups = _group_equal(data, units, descriptions, in_order, threads)
     leaders = groups.units[groups.firsts]
-    keys = _sketch(data, units, leaders, descriptions.numbers[leaders], options, threads)
+    numbers = numbers[leaders]
+    # Band keys are the most memory of all; what is done with goes before.
+    del descriptions
+    keys = _sketch(data, units, leaders, numbers, options, threads)
     buckets, live = build_buckets(keys, options.bucket_cap, threads)
-    del keys
     folded = _fold(data, units, leaders[live])
     sets = _measure_sets(folded, options, threads)
-    finder = CandidateFinder(buckets)
+    roles = np.zeros(len(units), np.uint8)
+    if reference_count:
+        roles = np.where(document_of < reference_count, REFERENCE, CHECKED).astype(np.uint8)
+    finder = CandidateFinder(buckets, roles[leaders[live]])
     verdicts = _apply_law(folded, sets, finder, options, threads)
 
     # From verdicts on live leaders to rows for all units.
@@ -246,10 +279,13 @@ def find_duplicates(
         options,
         threads,
     )
-    sizes = sets.sizes
+    sizes, capped_count = sets.sizes, int(buckets.full.sum())
+    del folded, sets, finder, buckets
     near_sizes = sizes[live_of_rank[near_ranks]]
     canonical_sizes = sizes[near.canonicals]
-    equal_ranks = np.flatnonzero(~is_first & ~is_near)
+    is_equal = ~is_first & ~is_near & (roles[leaders[groups.of_rank]] != CHECKED)
+    is_equal &= roles[groups.units] != REFERENCE
+    equal_ranks = np.flatnonzero(is_equal)
 
     found_ranks = np.concatenate([near_ranks, equal_ranks])
     found = groups.units[found_ranks]
@@ -279,11 +315,12 @@ def find_duplicates(
         kinds[order],
         passages,
         compared,
-        int(buckets.full.sum()),
+        capped_count,
     )
 
 
-def _describe_units(data: Bytes, units: Units, threads: int) -> Descriptions:
+def describe_units(data: Bytes, units: Units, threads: int = 1) -> Descriptions:
+    """Fold units and describe what comes out."""
     count = len(units)
     found = Descriptions(
         np.empty(count, np.int64),
@@ -314,21 +351,30 @@ def _is_long_enough(descriptions: Descriptions, options: Options) -> Flags:
     return enough
 
 
-def _group_equal(
-    data: Bytes,
-    units: Units,
+def _order_units(
+    compared: Positions,
     descriptions: Descriptions,
-    compared: Flags,
+    document_of: NDArray[np.int32],
+    document_ranks: Positions | None,
     options: Options,
-    threads: int,
+) -> Positions:
+    """Put compared units in the order of the keep policy."""
+    match options.keep:
+        case "last":
+            return compared[::-1]
+        case "longest":
+            chars = descriptions.spaced_chars + descriptions.unspaced_chars
+            return compared[np.argsort(-chars[compared], kind="stable")]
+        case "newest" | "priority" if document_ranks is not None:
+            ranks = document_ranks[document_of[compared]]
+            return compared[np.argsort(ranks, kind="stable")]
+    return compared
+
+
+def _group_equal(
+    data: Bytes, units: Units, descriptions: Descriptions, in_order: Positions, threads: int
 ) -> _Groups:
-    """Put compared units in order and group those that are equal once folded."""
-    in_order = np.flatnonzero(compared)
-    if options.keep == "last":
-        in_order = in_order[::-1]
-    elif options.keep == "longest":
-        chars = descriptions.spaced_chars + descriptions.unspaced_chars
-        in_order = in_order[np.argsort(-chars[in_order], kind="stable")]
+    """Group units, which stand in the order of the policy, that are equal once folded."""
     by_print = np.argsort(descriptions.fingerprints[in_order], kind="stable")
     prints = descriptions.fingerprints[in_order[by_print]]
     begins = np.ones(len(prints), np.bool_)
@@ -380,18 +426,16 @@ def _sketch(
     numbers: NDArray[np.uint64],
     options: Options,
     threads: int,
-) -> NDArray[np.uint64]:
-    """Compute the band keys of some units, uint64[bands, n]."""
-    keys = np.empty((options.bands, len(which)), np.uint64)
-    if not options.numbers:
-        numbers = np.zeros(len(which), np.uint64)
+) -> list[NDArray[np.uint64]]:
+    """Compute the band keys of some units: uint64[n] for each band."""
+    keys = [np.empty(len(which), np.uint64) for _ in range(options.bands)]
 
     def work(first: int, last: int) -> None:
         shingles = hash_shingles(_fold(data, units, which[first:last]), options)
         signatures = sign(shingles, options.num_perm, options.bands * options.rows)
-        keys[:, first:last] = hash_bands(
-            signatures, numbers[first:last], options.bands, options.rows
-        )
+        part = hash_bands(signatures, numbers[first:last], options.bands, options.rows)
+        for band in range(options.bands):
+            keys[band][first:last] = part[band]
 
     run_slices(work, cut_slices(units.stops[which] - units.starts[which]), threads)
     return keys
@@ -448,6 +492,7 @@ def _apply_law(
             buckets.full,
             options.threshold,
             pair_of,
+            finder.roles,
             verdicts.canonicals,
             verdicts.shared,
         )

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -90,8 +90,7 @@ def read_source(path: str) -> Source:
         When it is not text in any encoding; it names the first byte that is
         not UTF-8.
     """
-    name = path if path == STDIN else Path(path).name
-    return decode_source(name, _read_bytes(path), path)
+    return decode_source(shown_name(path), _read_bytes(path), path)
 
 
 def read_cleaned(path: str, record: Mapping[str, Any], map_name: str) -> Source:
@@ -119,11 +118,19 @@ def read_cleaned(path: str, record: Mapping[str, Any], map_name: str) -> Source:
 
 def _read_bytes(path: str) -> bytes:
     if path == STDIN:
+        if sys.stdin is None:
+            raise InputError("standard input", "is closed")
         return sys.stdin.buffer.read()
     try:
         return Path(path).read_bytes()
     except OSError as error:
         raise InputError(path, _reason(error)) from error
+
+
+def shown_name(path: str) -> str:
+    """Return what the map calls a file: its name, as far as it is Unicode."""
+    name = path if path == STDIN else Path(path).name
+    return os.fsencode(name).decode(errors="replace")
 
 
 def decode_source(name: str, data: bytes, path: str | None = None) -> Source:
@@ -185,6 +192,11 @@ def _detect(data: bytes) -> tuple[str | None, float]:
 
 
 def write_whole(path: str, data: bytes) -> None:
+    """Write a file whole or not at all; see `write_parts`."""
+    write_parts(path, [data])
+
+
+def write_parts(path: str, parts: Iterable[bytes]) -> None:
     """Write a file whole or not at all.
 
     The bytes go into a new file beside it, which then takes its place; what
@@ -202,13 +214,14 @@ def write_whole(path: str, data: bytes) -> None:
             raise IsADirectoryError(None, "is a folder")
         # A pipe or a device is written to; there is nothing to replace.
         if target.exists() and not target.is_file():
-            target.write_bytes(data)
+            with target.open("wb") as file:
+                file.writelines(parts)
             return
         target = target.resolve()
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+        handle, temporary = tempfile.mkstemp(prefix=".dedup-", dir=target.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(mode)
@@ -218,6 +231,33 @@ def write_whole(path: str, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
         raise OutputError(path, _reason(error)) from error
+
+
+def make_folder(path: str) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises
+    ------
+    OutputError
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(path, _reason(error)) from error
+
+
+def check_apart(out: str, map_file: str) -> None:
+    """Refuse to write the text and the map to one file, however it is spelled.
+
+    Raises
+    ------
+    OutputError
+    """
+    same = Path(out).resolve() == Path(map_file).resolve()
+    with contextlib.suppress(OSError):
+        same = same or (Path(out).is_file() and Path(out).samefile(map_file))
+    if same:
+        raise OutputError(out, "cannot take both the text and the map")
 
 
 def check_target(target: str, sources: list[str], overwrite: bool = False) -> None:
@@ -257,7 +297,7 @@ def _map_lines(path: str, file: BinaryIO) -> Iterator[tuple[int, dict[str, objec
         if not line.strip():
             continue
         try:
-            row = orjson.loads(line)
+            row = orjson.loads(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line)
         except orjson.JSONDecodeError as error:
             raise MapError(path, f"not JSON: {error}", number) from None
         if not isinstance(row, dict):

@@ -11,16 +11,28 @@ from typing import Any
 
 from numba import njit
 
+# Whether compiled kernels can be kept: in a folder that can be written.
+is_cached = True
+
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function with Numba, without the GIL, kept on disk between runs.
+
+    Where no folder can be written (the package's, the user's, the one that
+    `NUMBA_CACHE_DIR` names), every run compiles anew.
 
     Requires
     --------
     Kernels that call each other stand in one file: the disk cache of Numba
     does not notice a change in another file and runs the old code.
     """
-    compiled: Callable[..., Any] = njit(cache=True, nogil=True)(function)
+    global is_cached
+    try:
+        compiled: Callable[..., Any] = njit(cache=True, nogil=True)(function)
+    except RuntimeError:
+        # Not a temporary folder: what lies there is loaded as code.
+        is_cached = False
+        compiled = njit(nogil=True)(function)
     return compiled
 
 

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 from dedup.errors import OptionsError
 
 Unit = Literal["sentence", "paragraph", "document"]
-Keep = Literal["first", "longest", "last"]
+Keep = Literal["first", "longest", "last", "newest", "priority"]
+Scope = Literal["corpus", "document"]
 
 # Most slots of a signature.
 MOST_SLOTS = 4096
@@ -43,7 +44,12 @@ class Options:
     """Least score (exact Jaccard of the shingle sets) of a duplicate, 0 < t <= 1."""
 
     keep: Keep = "first"
-    """Which copy stays: the ``first``, the ``longest`` or the ``last``."""
+    """Which copy stays: the ``first``, the ``longest`` or the ``last``; across
+    documents, that of the ``newest`` document or of the one with the first
+    ``priority``."""
+
+    scope: Scope = "corpus"
+    """Whether repeats are looked for across all documents or inside each."""
 
     numbers: bool = True
     """Whether two units whose runs of digits differ are never duplicates."""
@@ -73,7 +79,11 @@ class Options:
     """How many staying units one band bucket holds; buckets that fill are counted."""
 
     def __post_init__(self) -> None:
-        for name, allowed in (("unit", get_args(Unit)), ("keep", get_args(Keep))):
+        for name, allowed in (
+            ("unit", get_args(Unit)),
+            ("keep", get_args(Keep)),
+            ("scope", get_args(Scope)),
+        ):
             value = getattr(self, name)
             if value not in allowed:
                 raise OptionsError(name, value, "one of " + ", ".join(allowed))
@@ -148,6 +158,11 @@ def candidate_probability(score: float, bands: int, rows: int) -> float:
     bands, rows
         How the signature is cut.
 
+    Raises
+    ------
+    OptionsError
+        When a value is out of range.
+
     References
     ----------
     A. Rajaraman, J. Ullman, "Mining of Massive Datasets", 2011, section 3.4.2.
@@ -157,6 +172,11 @@ def candidate_probability(score: float, bands: int, rows: int) -> float:
     >>> round(candidate_probability(0.7, 17, 4), 4)
     0.9906
     """
+    if not 0 <= score <= 1:
+        raise OptionsError("score", score, "a number from 0 to 1")
+    for name, value in (("bands", bands), ("rows", rows)):
+        if value < 1:
+            raise OptionsError(name, value, "a whole number, 1 or more")
     return -math.expm1(bands * math.log1p(-(score**rows))) if score < 1 else 1.0
 
 
@@ -186,6 +206,10 @@ def solve_bands(
     >>> solve_bands(0.7, 130)
     (26, 5)
     """
+    if not 0 < threshold <= 1:
+        raise OptionsError("threshold", threshold, "a number over 0 and up to 1")
+    if not 0 < recall < 1:
+        raise OptionsError("recall", recall, "a number over 0 and under 1")
     best = None
     for rows in range(1, num_perm + 1):
         bands = _bands_needed(threshold**rows, recall)

@@ -1,19 +1,26 @@
 """One engine under every route: documents in, cleaned documents and their map out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
-from dedup.cleaned import count_all_code_points, cut_out, join_kept
+from dedup.cleaned import join_kept
 from dedup.columns import Texts
-from dedup.duplicates import KINDS, find_duplicates
-from dedup.errors import TextError
+from dedup.corpus import clean_corpus
+from dedup.duplicates import KINDS
+from dedup.errors import InputError, OptionsError, TextError
+from dedup.filters import Filters
 from dedup.options import Options
 from dedup.results import Duplicate, Result, Span, Stats
-from dedup.units import cut_units
 
 
-def clean(text: str, options: Options | None = None, *, document: str = "text") -> Result:
+def clean(
+    text: str,
+    options: Options | None = None,
+    *,
+    filters: Filters | None = None,
+    document: str = "text",
+) -> Result:
     """Take the repeated passages out of a text and say where they stood.
 
     Parameters
@@ -22,6 +29,8 @@ def clean(text: str, options: Options | None = None, *, document: str = "text") 
         Any text.
     options
         What counts as a duplicate; the defaults unless given.
+    filters
+        Which duplicates are taken out; all unless given.
     document
         What the map calls the text.
 
@@ -32,8 +41,9 @@ def clean(text: str, options: Options | None = None, *, document: str = "text") 
 
     Raises
     ------
-    TextError
-        When the text holds a lone surrogate, which no Unicode text does.
+    InputError
+        When it is no text; `TextError` when it holds a lone surrogate, which no
+        Unicode text does.
 
     Notes
     -----
@@ -52,11 +62,15 @@ def clean(text: str, options: Options | None = None, *, document: str = "text") 
     >>> row.start, row.stop, row.canonical.start, row.canonical.stop, row.kind
     (65, 109, 0, 43, 'folded')
     """
-    return clean_documents([(document, text)], options)[0]
+    return clean_documents([(document, text)], options, filters=filters)[0]
 
 
 def clean_documents(
-    documents: Sequence[tuple[str, str]], options: Options | None = None, *, threads: int = 1
+    documents: Iterable[tuple[str, str]],
+    options: Options | None = None,
+    *,
+    filters: Filters | None = None,
+    threads: int = 1,
 ) -> list[Result]:
     """Clean documents together: repeats inside and across them go.
 
@@ -66,23 +80,23 @@ def clean_documents(
         Id and text of each, in reading order.
     options
         What counts as a duplicate; the defaults unless given.
+    filters
+        Which duplicates are taken out; all unless given.
     threads
         Workers; the result is the same for any number.
 
     Raises
     ------
-    TextError
-        When a text holds a lone surrogate; it names the document.
+    InputError
+        When a document is no pair of texts, or two have one id; `TextError` when
+        a text holds a lone surrogate. It names the document.
     """
     options = options or Options()
+    documents = _check(documents, options)
     ids = [name for name, _ in documents]
     texts = Texts.from_bytes([_encode(name, text) for name, text in documents])
-    units = cut_units(texts, options.unit)
-    found = find_duplicates(texts, units, options, threads)
-    removed = np.zeros(len(units), np.bool_)
-    removed[found.units] = True
-    kept = cut_out(texts, units, removed)
-    points = count_all_code_points(texts, units, kept)
+    corpus = clean_corpus(texts, options, filters or Filters(), threads=threads)
+    units, found, kept, points = corpus.units, corpus.rows, corpus.kept, corpus.points
 
     document_of = np.repeat(np.arange(len(ids)), np.diff(units.offsets))
     unit_chars = points.unit_stops - points.unit_starts
@@ -101,6 +115,7 @@ def clean_documents(
             found.scores.tolist(),
             found.containments.tolist(),
             found.passages.tolist(),
+            corpus.removed.tolist(),
             strict=True,
         )
     ]
@@ -139,6 +154,32 @@ def clean_documents(
             )
         )
     return results
+
+
+def _check(documents: Iterable[object], options: object) -> list[tuple[str, str]]:
+    """Refuse what has the wrong type, and ids that would not tell documents apart."""
+    if not isinstance(options, Options):
+        raise OptionsError("options", options, "an Options")
+    checked = []
+    seen = set()
+    for item in documents:
+        if not isinstance(item, tuple) or len(item) != 2:
+            raise InputError("documents", f"pairs of id and text are wanted, not {_kind(item)}")
+        name, text = item
+        if not isinstance(name, str):
+            raise InputError("documents", f"an id has to be text, not {_kind(name)}")
+        if not isinstance(text, str):
+            raise InputError(name, f"a text is wanted, not {_kind(text)}")
+        if name in seen:
+            raise InputError(name, "two documents have this id")
+        _encode(name, name)
+        seen.add(name)
+        checked.append((name, text))
+    return checked
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
 
 
 def _encode(document: str, text: str) -> bytes:

@@ -1,9 +1,9 @@
 """What people read: a summary of a cleaning, and what goes beside what stays."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dedup.options import Options
 from dedup.results import Duplicate, Result
@@ -51,11 +51,41 @@ def summarise(result: Result, options: Options) -> str:
         f"threshold {options.threshold:g} is found with a chance of {stats.recall:.1%}"
     )
     if stats.capped_buckets:
-        lines.append(
-            f"  {stats.capped_buckets:,} index buckets filled past {options.bucket_cap:,}: "
-            "pairs may have been missed there"
-        )
+        lines.append(_capped(stats.capped_buckets, options))
     return "\n".join(lines)
+
+
+def summarise_run(summary: Mapping[str, Any], options: Options) -> str:
+    """Summarise a run over many documents in a few lines."""
+    units = _UNIT_WORDS[options.unit]
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in summary["kinds"].items() if count)
+    lines = [
+        f"{summary['documents']:,} documents, {summary['changed_documents']:,} of them changed",
+        f"  {summary['duplicates']:,} of {summary['units']:,} {units} repeat another"
+        + (f" ({kinds})" if kinds else ""),
+        f"  {summary['removed_duplicates']:,} taken out: {summary['removed_chars']:,} of "
+        f"{summary['chars']:,} characters, "
+        f"{summary['removed_chars'] / max(1, summary['chars']):.1%}",
+        f"  {summary['compared_units']:,} compared, {summary['short_units']:,} too short; a pair "
+        f"at the threshold {options.threshold:g} is found with a chance of "
+        f"{summary['recall']:.1%}",
+    ]
+    if summary["dropped_documents"]:
+        lines.append(f"  {len(summary['dropped_documents']):,} documents left out")
+    if summary["boilerplate"]:
+        lines.append(f"  {len(summary['boilerplate']):,} units are boilerplate")
+    if summary["capped_buckets"]:
+        lines.append(_capped(summary["capped_buckets"], options))
+    if summary["failures"]:
+        lines.append(f"  {len(summary['failures']):,} files or rows could not be read")
+    return "\n".join(lines)
+
+
+def _capped(count: int, options: Options) -> str:
+    return (
+        f"  {count:,} index buckets filled past {options.bucket_cap:,}: "
+        "pairs may have been missed there"
+    )
 
 
 def render_diff(result: Result) -> Iterator["Text"]:

@@ -16,6 +16,7 @@ from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from dedup.documents import FileError
 from dedup.errors import (
     DedupError,
     EncodingError,
@@ -38,6 +39,7 @@ STATUSES: Mapping[type[DedupError], int] = {
     InputError: 422,
     TextError: 422,
     EncodingError: 400,
+    FileError: 422,
     MapError: 422,
     OutputError: 500,
 }

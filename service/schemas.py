@@ -35,8 +35,13 @@ class CleanOptions(_Model):
         le=1,
         description="Least score (exact Jaccard of the shingle sets).",
     )
-    keep: Literal["first", "longest", "last"] = Field(
-        default=_DEFAULTS.keep, description="Which copy stays."
+    keep: Literal["first", "longest", "last", "newest", "priority"] = Field(
+        default=_DEFAULTS.keep,
+        description="Which copy stays. In one text, newest and priority mean the first.",
+    )
+    scope: Literal["corpus", "document"] = Field(
+        default=_DEFAULTS.scope,
+        description="Where repeats are looked for; the same for one text.",
     )
     numbers: bool = Field(
         default=_DEFAULTS.numbers,

@@ -136,7 +136,6 @@ def test_numbers_part_two_facts_unless_told_otherwise(run: Run) -> None:
     ("arguments", "code", "told"),
     [
         (["clean", "nowhere.txt"], 3, "nowhere.txt: no such file or directory"),
-        (["clean", "."], 3, ".: is a directory"),
         (["clean", "-", "--threshold", "7"], 2, "option threshold: got 7.0"),
         (["clean", "-", "--threshold", "0.01"], 2, "option num_perm: got 128, expected at least"),
         (["clean", "-", "--min-chars", "0"], 2, "option min_chars: got 0"),
@@ -181,6 +180,17 @@ def test_the_input_is_not_overwritten_unless_asked(run: Run, twice: Path) -> Non
     assert twice.read_text(encoding="utf-8") == TWICE
     assert run("clean", twice, "--out", twice, "--overwrite").code == 0
     assert twice.read_text(encoding="utf-8").count("ferry") == 1
+
+
+def test_text_and_map_never_go_to_one_file(run: Run, twice: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    link = tmp_path / "link"
+    link.symlink_to(out)
+    for other in (out, link, tmp_path / "x" / ".." / "o"):
+        answer = run("clean", twice, "--out", out, "--map", other)
+        assert (answer.code, answer.out) == (5, b"")
+        assert "both" in answer.err
+        assert not out.exists()
 
 
 def test_a_failed_write_leaves_what_stood_there(run: Run, twice: Path, tmp_path: Path) -> None:
@@ -269,6 +279,82 @@ def test_every_error_has_an_exit_code() -> None:
     assert all(code != 1 for kind, code in codes.items() if kind is not errors.DedupError)
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("argument", ["-q", "--json", "--diff", "--dry-run"])
+def test_a_full_output_is_an_error_in_a_line(
+    tmp_path: Path, unbuffered: str, argument: str
+) -> None:
+    path = tmp_path / "big.txt"
+    path.write_text(TWICE * 3000, encoding="utf-8")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "dedup", "clean", "-q", argument, path],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        5,
+        "dedup: standard output: no space left on device\n",
+    )
+
+
+def test_a_pipe_that_takes_little_at_a_time_gets_it_all(tmp_path: Path) -> None:
+    path = tmp_path / "big.txt"
+    path.write_text("".join(f"Line {i} of a text.\n" for i in range(50_000)), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "dedup", "clean", "-q", path],
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == path.read_bytes()
+
+
+def test_closed_streams_are_errors_in_a_line(twice: Path) -> None:
+    for end, told in ((">&-", "standard output: is closed"), ("<&-", "standard input: is closed")):
+        file = "-" if end == "<&-" else str(twice)
+        done = subprocess.run(
+            ["bash", "-c", f"{sys.executable} -m dedup clean -q {file} {end}"],
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        assert done.stderr == f"dedup: {told}\n"
+        assert done.returncode in (3, 5)
+
+
+def test_names_and_words_that_the_terminal_has_no_signs_for(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/b\xffd \xd1\x84.txt"
+    sentence = "Книги можно сдать в любом отделении до конца сентября. "
+    with Path(os.fsdecode(path)).open("wb") as file:
+        file.write((sentence * 2).encode())
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for argument in ("--json", "--diff", "--dry-run"):
+        done = subprocess.run(
+            [sys.executable.encode(), b"-m", b"dedup", b"clean", path, argument.encode()],
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr.count(b"Traceback")) == (0, 0)
+        assert done.stdout
+
+
+def test_kernels_run_where_none_can_be_kept(tmp_path: Path) -> None:
+    code = (
+        "import numba, numba.core.caching as caching\n"
+        "def no_folder(*_): raise RuntimeError('cannot cache function')\n"
+        "caching.FunctionCache.__init__ = no_folder\n"
+        "from dedup import kernels\n"
+        "twice = kernels.kernel(lambda x: 2 * x)\n"
+        "assert (twice(3), kernels.is_cached) == (6, False)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_help_and_version_need_no_compiled_code() -> None:
     code = (
         "import sys; from dedup.cli import main\n"
@@ -295,4 +381,4 @@ def test_the_first_run_says_that_it_compiles(tmp_path: Path, twice: Path) -> Non
             check=True,
         )
         told.append(done.stderr)
-    assert told == ["dedup: compiling for this machine, once; about half a minute\n", ""]
+    assert told == ["dedup: compiling for this machine; later runs need not\n", ""]

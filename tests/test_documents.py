@@ -127,8 +127,11 @@ def test_every_option_of_the_command_is_in_the_readme_and_the_other_way_round() 
         for flag in (*parameter.opts, *parameter.secondary_opts)
         if flag.startswith("--")
     } - {"--help"}
-    table = README.split("| option | |")[1].split("\n\n")[0]
-    listed = set(re.findall(r"--[a-z][a-z-]*", table))
+    tables = [
+        README.split(head)[1].split("\n\n")[0]
+        for head in ("| option | |", "| option for folders and corpora | |")
+    ]
+    listed = set(re.findall(r"--[a-z][a-z-]*", "".join(tables)))
     # A switch is listed by the one of its two names that changes something.
     assert listed <= options
     assert options - listed == {"--numbers"}

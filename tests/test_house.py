@@ -20,13 +20,14 @@ ORDER = [
     "tables tables.folding tables.sentences",
     "slices folding",
     "sentence_rules sentences units shingles signatures pairs duplicates",
-    "cleaned results files report",
-    "pipeline",
+    "filters cleaned corpus results files report",
+    "pipeline maps",
+    "documents streams filelist extracts rows row_groups formats runs",
     "cli __init__ __main__",
 ]
 STAGES = [
     name for group in ORDER[:5] for name in group.split() if not name.startswith("tables")
-] + ["cleaned", "results", "pipeline"]  # fmt: skip
+] + ["filters", "cleaned", "corpus", "results", "pipeline", "maps"]  # fmt: skip
 
 
 def modules(package: str) -> list[Path]:

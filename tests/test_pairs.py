@@ -38,7 +38,7 @@ def build(keys: NDArray[np.uint64], cap: int) -> Buckets:
     """Build buckets, for small keys and for the same spread over 64 bits, for all units."""
     spread = keys * np.uint64(0x9E3779B97F4A7C15)
     (buckets, live), (other, other_live) = (
-        build_buckets(some, cap, threads) for some, threads in ((keys, 1), (spread, 2))
+        build_buckets(list(some), cap, threads) for some, threads in ((keys, 1), (spread, 2))
     )
     assert live.tolist() == other_live.tolist()
     assert np.array_equal(buckets.of_unit >= 0, other.of_unit >= 0)
@@ -84,7 +84,7 @@ def test_buckets_of_many_units_hold_all_that_share_a_key() -> None:
     for column in keys:
         for _ in range(300):
             column[chooser.randrange(20_000)] = column[chooser.randrange(20_000)]
-    buckets, live = build_buckets(np.array(keys, np.uint64), 256)
+    buckets, live = build_buckets(list(np.array(keys, np.uint64)), 256)
     groups = group(keys)
     assert live.tolist() == sorted({unit for units in groups.values() for unit in units})
     row_of = {unit: row for row, unit in enumerate(live.tolist())}

@@ -7,7 +7,16 @@ import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dedup import MapError, Options, Result, clean, clean_documents, restore
+from dedup import (
+    InputError,
+    MapError,
+    Options,
+    OptionsError,
+    Result,
+    clean,
+    clean_documents,
+    restore,
+)
 from dedup.results import checksum, translate_offset
 
 TEXT = (
@@ -183,3 +192,28 @@ def test_a_text_that_is_not_the_cleaned_one_is_refused(value: str) -> None:
         restore(value, record)
     with pytest.raises(MapError):
         restore("One sentence of some length.", record | {"length": float("inf")})
+
+
+@pytest.mark.parametrize(
+    ("documents", "told"),
+    [
+        ([("a", None)], "a: a text is wanted, not NoneType"),
+        ([("a", b"x")], "a: a text is wanted, not bytes"),
+        ([(1, "x")], "an id has to be text, not int"),
+        (["ab"], "pairs of id and text are wanted, not str"),
+        ([("a", "x"), ("a", "y")], "a: two documents have this id"),
+        ([("a\ud800", "x")], "lone surrogate"),
+    ],
+)
+def test_what_is_no_document_is_refused(documents: Any, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        clean_documents(documents)
+
+
+def test_what_is_no_options_is_refused() -> None:
+    with pytest.raises(OptionsError, match="expected an Options"):
+        clean("x", {"threshold": 0.7})  # type: ignore[arg-type]
+
+
+def test_documents_may_come_from_an_iterator() -> None:
+    assert [result.text for result in clean_documents(iter([("a", "x"), ("b", "y")]))] == ["x", "y"]

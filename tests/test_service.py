@@ -20,6 +20,7 @@ import pytest
 
 import dedup.errors
 from dedup import Options, clean
+from dedup.documents import FileError
 from dedup.errors import DedupError
 from service import app as service_app
 from service import schemas
@@ -466,6 +467,7 @@ EXAMPLES = [
     dedup.errors.MapError("map", "cut short", 2),
     dedup.errors.OutputError("place", "full"),
     DedupError("anything else"),
+    FileError("a.gz", "cut short", byte=7),
 ]
 
 

@@ -1,0 +1,222 @@
+"""What passes between files and the engine: files found, documents, failures.
+
+Types alone. This module opens nothing and parses nothing.
+"""
+
+import importlib
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from dedup.errors import InputError
+
+Format = Literal["text", "html", "pdf", "docx", "jsonl", "csv", "parquet"]
+Compression = Literal["", "gz", "zst", "bz2", "xz"]
+
+
+@dataclass(frozen=True)
+class CorpusFile:
+    """A file to be read.
+
+    Attributes
+    ----------
+    path
+        Where it is.
+    name
+        What the map calls it: its POSIX path relative to the folder given, or
+        its own name when it was given itself.
+    format
+        How its text is stored.
+    compression
+        How its bytes are packed, or nothing.
+    """
+
+    path: Path
+    name: str
+    format: Format
+    compression: Compression = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that could not be read; the run goes on without it.
+
+    Attributes
+    ----------
+    source
+        Name of the file, or the path that was given.
+    reason
+        What is wrong there.
+    line
+        Line (row in Parquet) from 1, or None when it is the whole file.
+    byte
+        Offset in the unpacked file where that line begins, where there is one.
+    """
+
+    source: str
+    reason: str
+    line: int | None = None
+    byte: int | None = None
+
+    def __str__(self) -> str:
+        place = self.source
+        if self.line is not None:
+            place += f", line {self.line}"
+        if self.byte is not None:
+            place += f", byte {self.byte}"
+        # A reason may quote what stands in the file.
+        return " ".join(f"{place}: {self.reason}".splitlines())
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return what the summary says of it."""
+        found = {"source": self.source, "reason": self.reason}
+        place = {"line": self.line, "byte": self.byte}
+        return found | {name: value for name, value in place.items() if value is not None}
+
+
+class FileError(InputError):
+    """A whole file cannot be used; documents already taken from it do not count.
+
+    Attributes
+    ----------
+    failure
+        The same as one entry of the list of failures.
+    """
+
+    def __init__(
+        self, source: str, reason: str, line: int | None = None, byte: int | None = None
+    ) -> None:
+        self.failure = Failure(source, reason, line, byte)
+        super().__init__(source, reason)
+
+    def __str__(self) -> str:
+        return str(self.failure)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Names of the fields, or columns, of a row.
+
+    Attributes
+    ----------
+    id
+        Names the document.
+    text
+        Its text.
+    date, priority
+        What a keep policy looks at, if one does.
+    """
+
+    id: str = "id"
+    text: str = "text"
+    date: str | None = None
+    priority: str | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may cost before it is refused.
+
+    Attributes
+    ----------
+    unpacked_bytes
+        Most that it may unpack to.
+    ratio
+        Most bytes that one packed byte may become ...
+    ratio_from_bytes
+        ... once that many are unpacked.
+    bad_rows
+        Bad rows of a file that are listed one by one; one more entry counts
+        the rest.
+    """
+
+    unpacked_bytes: int = 64 << 30
+    ratio: int = 1000
+    ratio_from_bytes: int = 64 << 20
+    bad_rows: int = 1000
+
+
+@dataclass
+class Batch:
+    """Documents read from a file, one entry each in every list.
+
+    Attributes
+    ----------
+    ids
+        Names, each once in a run.
+    texts
+        Valid UTF-8.
+    dates, priorities
+        The fields of those names as the file has them, or None.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    texts: list[bytes] = field(default_factory=list)
+    dates: list[object | None] = field(default_factory=list)
+    priorities: list[object | None] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What is known of a file once it was read to its end.
+
+    Attributes
+    ----------
+    checksum
+        xxh3_64 of the raw file, 16 hexadecimal digits.
+    byte_count
+        Size of the raw file.
+    document_count
+        Documents that were read from it.
+    bad_rows
+        Lines (rows in Parquet), rising, that hold no document and pass
+        through as they are. Blank lines are not among them.
+    encoding
+        What the map says of a text file that is not plain UTF-8.
+    note
+        What the user should know of the reading, or nothing.
+    """
+
+    checksum: str
+    byte_count: int
+    document_count: int = 0
+    bad_rows: tuple[int, ...] = ()
+    encoding: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+class Dropped(Enum):
+    """A change that leaves the document out."""
+
+    DROPPED = "dropped"
+
+
+DROPPED: Final = Dropped.DROPPED
+UNCHANGED: Final = None
+Change = bytes | None | Dropped
+
+
+# What a reader finds of one row: line, byte, id, text, date, priority, and the
+# reason why it is no document. A plain tuple: a named one costs a third more.
+Row = tuple[int, int | None, str | None, bytes, object | None, object | None, str | None]
+
+
+def import_extra(source: str, module: str, extra: str) -> Any:
+    """Import a library that comes with an extra.
+
+    Raises
+    ------
+    FileError
+        When it is not installed; it names the extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        missing = module.split(".")[0]
+        raise FileError(
+            source, f"needs {missing}, which is not installed: pip install 'dedup[{extra}]'"
+        ) from error
