@@ -58,6 +58,9 @@ def _measure(area: str, data: Path, quick: bool) -> dict[str, Any]:
             speed.measure_stages(text, options, rounds)
             for text in [workloads.planted(size), *texts]
         ]
+        if texts:
+            whole = workloads.natural(data, 1.0 if quick else 1e6)
+            results["corpus"] = speed.measure_corpus(whole, rounds=1 if quick else 3)
     if area in ("all", "quality"):
         results["recall"] = quality.measure_recall(options, pairs=2000 if quick else 40000)
         results["recall_promised"] = {

@@ -1,21 +1,27 @@
 """Speed: from raw UTF-8 to signatures and to the map, one core, beside datasketch."""
 
 import hashlib
+import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from benchmarks.peers import find_with_datasketch
 from benchmarks.workloads import Workload
 from dedup.columns import Texts
 from dedup.duplicates import find_duplicates
+from dedup.filters import Filters
 from dedup.folding import fold_spans
 from dedup.options import Options
 from dedup.pipeline import clean_documents
+from dedup.runs import Plan, Progress, Run, run
 from dedup.shingles import hash_shingles
 from dedup.signatures import sign
 from dedup.slices import cut_slices
@@ -107,6 +113,53 @@ def compare_with_datasketch(
             [other / own for own, other in zip(ours, theirs, strict=True)]
         ),
     }
+
+
+def measure_corpus(workloads: list[Workload], rounds: int = 3) -> dict[str, Any]:
+    """Clean a JSON Lines file of all texts into another, and do the least beside it.
+
+    The floor is one core that reads and writes the same rows with orjson and
+    does nothing between. Rounds are in turn.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path, copy, out = (Path(folder) / name for name in ("in.jsonl", "copy.jsonl", "out"))
+        documents = 0
+        with path.open("wb") as file:
+            for workload in workloads:
+                for i, text in enumerate(workload.documents):
+                    row = {"id": f"{workload.name}-{i}", "text": text}
+                    file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+                    documents += 1
+
+        def floor() -> None:
+            with path.open("rb") as source, copy.open("wb") as target:
+                for line in source:
+                    target.write(orjson.dumps(orjson.loads(line), option=orjson.OPT_APPEND_NEWLINE))
+
+        def ours() -> Run:
+            shutil.rmtree(out, ignore_errors=True)
+            plan = Plan(paths=[str(path)], out=str(out))
+            return run(plan, Options(), Filters(), progress=Progress(quiet=True))
+
+        summary = ours().summary
+        floor()
+        seconds: dict[str, list[float]] = {"floor": [], "ours": []}
+        for _ in range(rounds):
+            for name, work in (("floor", floor), ("ours", ours)):
+                start = time.perf_counter()
+                work()
+                seconds[name].append(time.perf_counter() - start)
+        size = path.stat().st_size / 1e6
+        ratios = [own / least for own, least in zip(seconds["ours"], seconds["floor"], strict=True)]
+        return {
+            "size_mb": round(size, 1),
+            "documents": documents,
+            "duplicates": summary["duplicates"],
+            "removed_share": summary["removed_chars"] / summary["chars"],
+            "mb_s": size / statistics.median(seconds["ours"]),
+            "floor_mb_s": size / statistics.median(seconds["floor"]),
+            "times_floor": statistics.median(ratios),
+        }
 
 
 def measure_gate(workload: Workload, options: Options, rounds: int = 9) -> dict[str, float]:

@@ -20,6 +20,8 @@ def render_tables(results: dict[str, Any]) -> str:
         parts.append(_datasketch_table(results["datasketch"]))
     if "stages" in results:
         parts.append(_stages_table(results["stages"]))
+    if "corpus" in results:
+        parts.append(_corpus_line(results["corpus"], results["machine"]))
     if "recall" in results:
         parts.append(_recall_table(results["recall"], results["recall_promised"]))
     if "sentences" in results:
@@ -83,6 +85,16 @@ def _stages_table(rows: list[dict[str, Any]]) -> str:
             ]
             for row in rows
         ],
+    )
+
+
+def _corpus_line(row: dict[str, Any], machine: dict[str, Any]) -> str:
+    return (
+        f"A JSON Lines file of {row['size_mb']:.0f} MB and {row['documents']:,} documents of "
+        f"natural text, from file to cleaned file with its map, on {machine['cores']} cores: "
+        f"{row['mb_s']:.0f} MB/s, {row['times_floor']:.1f} times what it takes to read and write "
+        f"the same rows with orjson and nothing between ({row['floor_mb_s']:.0f} MB/s); "
+        f"{row['duplicates']:,} duplicates, {row['removed_share']:.0%} of the text.\n"
     )
 
 

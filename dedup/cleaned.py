@@ -11,6 +11,7 @@ import numpy as np
 
 from dedup.columns import Bytes, Flags, Positions, Texts, count_code_points
 from dedup.kernels import kernel
+from dedup.slices import run_slices
 from dedup.units import Units
 
 
@@ -171,23 +172,26 @@ def cut_out(documents: Texts, units: Units, removed: Flags) -> Kept:
     return Kept(starts[:count], stops[:count], offsets)
 
 
-def count_all_code_points(documents: Texts, units: Units, kept: Kept) -> CodePoints:
+def count_all_code_points(
+    documents: Texts, units: Units, kept: Kept, threads: int = 1
+) -> CodePoints:
     """Count the spans of units and kept segments in code points of their documents."""
     borders = count_code_points(documents.data, documents.offsets)
 
-    def points(starts: Positions, stops: Positions, offsets: Positions) -> tuple[Positions, ...]:
-        both = np.zeros(2 * len(starts) + 1, np.int64)
-        both[1::2] = starts
-        both[2::2] = stops
-        counted = count_code_points(documents.data, both)
-        before = np.repeat(borders[:-1], np.diff(offsets))
-        return counted[1::2] - before, counted[2::2] - before
+    columns: list[Positions] = [np.empty(0, np.int64)] * 4
 
-    return CodePoints(
-        np.diff(borders),
-        *points(units.starts, units.stops, units.offsets),
-        *points(kept.starts, kept.stops, kept.offsets),
-    )
+    def work(first: int, last: int) -> None:
+        for i in range(first, last):
+            part = (units, kept)[i]
+            both = np.zeros(2 * len(part.starts) + 1, np.int64)
+            both[1::2] = part.starts
+            both[2::2] = part.stops
+            counted = count_code_points(documents.data, both)
+            before = np.repeat(borders[:-1], np.diff(part.offsets))
+            columns[2 * i : 2 * i + 2] = counted[1::2] - before, counted[2::2] - before
+
+    run_slices(work, np.arange(3), threads)
+    return CodePoints(np.diff(borders), *columns)
 
 
 def join_kept(data: Bytes, kept: Kept, document: int) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import accumulate
 
 import numpy as np
 
@@ -40,15 +41,17 @@ class TextBuffer:
 
     def append(self, texts: Iterable[bytes]) -> None:
         """Take texts, valid UTF-8."""
-        for text in texts:
-            end = self._size + len(text)
-            if end > len(self._data):
-                grown = np.empty(max(2 * len(self._data), end), np.uint8)
-                grown[: self._size] = self._data[: self._size]
-                self._data = grown
-            self._data[self._size : end] = np.frombuffer(text, np.uint8)
-            self._ends.append(end)
-            self._size = end
+        parts = list(texts)
+        end = self._size + sum(map(len, parts))
+        if end > len(self._data):
+            grown = np.empty(max(2 * len(self._data), end), np.uint8)
+            grown[: self._size] = self._data[: self._size]
+            self._data = grown
+        self._data[self._size : end] = np.frombuffer(b"".join(parts), np.uint8)
+        self._ends += accumulate(map(len, parts), initial=self._size)
+        # The first is where the texts begin.
+        del self._ends[-len(parts) - 1]
+        self._size = end
 
     def truncate(self, count: int) -> None:
         """Forget all but the first texts."""
@@ -197,7 +200,7 @@ def clean_corpus(
     removed = np.zeros(len(units), np.bool_)
     removed[rows.units[row_removed]] = True
     kept = cut_out(texts, units, removed)
-    points = count_all_code_points(texts, units, kept)
+    points = count_all_code_points(texts, units, kept, threads)
     return CleanedCorpus(texts, units, rows, row_removed, choice, kept, points)
 
 

@@ -9,7 +9,6 @@ import orjson
 import xxhash
 from numpy.typing import NDArray
 
-from dedup.cleaned import join_kept
 from dedup.columns import Positions, Texts
 from dedup.corpus import CleanedCorpus
 from dedup.duplicates import KINDS
@@ -143,8 +142,8 @@ def map_lines(
         lines, borders = _rows(corpus, names, part, row_documents, document_of)
         ends = borders[row_offsets[begin : end + 1] - part.start].tolist()
         out = []
-        for i, document in enumerate(range(begin, end)):
-            record = _record(corpus, ids[document], document, row_offsets, file_of)
+        records = _records(corpus, ids, begin, end, part, row_documents, file_of)
+        for i, record in enumerate(records):
             out.append(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
             out.append(lines[ends[i] : ends[i + 1]])
         yield b"".join(out)
@@ -187,46 +186,58 @@ def _rows(
     return out[: offsets[-1]].tobytes(), offsets
 
 
-def _record(
+def _records(
     corpus: CleanedCorpus,
-    name: str,
-    document: int,
-    row_offsets: Positions,
+    ids: Sequence[str],
+    first: int,
+    last: int,
+    part: slice,
+    row_documents: NDArray[np.int32],
     file_of: Mapping[int, Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Return what `restore` needs of a document, and what was duplicated in it."""
+) -> Iterator[dict[str, Any]]:
+    """Yield what `restore` needs of each document, and what was duplicated in it."""
     kept, points, texts = corpus.kept, corpus.points, corpus.texts
-    begin, end = int(texts.offsets[document]), int(texts.offsets[document + 1])
-    segments = slice(int(kept.offsets[document]), int(kept.offsets[document + 1]))
-    starts, stops = kept.starts[segments].tolist(), kept.stops[segments].tolist()
-    original = texts.data[begin:end].tobytes()
-    length = int(points.lengths[document])
-    whole = len(starts) == 1 and stops[0] - starts[0] == end - begin
-    cleaned = original if whole else join_kept(texts.data, kept, document)
-    segment_rows = []
-    cleaned_start = 0
-    for start, stop in zip(
-        points.kept_starts[segments].tolist(), points.kept_stops[segments].tolist(), strict=True
-    ):
-        segment_rows.append([start, stop, cleaned_start])
-        cleaned_start += stop - start
-    removed_text = []
-    at = begin
-    for start, stop in zip([*starts, end], [*stops, end], strict=True):
-        if start > at:
-            removed_text.append(original[at - begin : start - begin].decode())
-        at = stop
-    mine = corpus.rows.units[int(row_offsets[document]) : int(row_offsets[document + 1])]
-    duplicated = int((points.unit_stops[mine] - points.unit_starts[mine]).sum())
-    checksum = xxhash.xxh3_64_hexdigest(original)
-    return {
-        "document": name,
-        "length": length,
-        "removed_chars": length - cleaned_start,
-        "share": round(duplicated / length, _SCORE_DIGITS) if length else 0.0,
-        "checksum": checksum,
-        "cleaned_checksum": checksum if whole else xxhash.xxh3_64_hexdigest(cleaned),
-        "kept": segment_rows,
-        "removed_text": removed_text,
-        **file_of.get(document, {}),
-    }
+    borders = texts.offsets[first : last + 1].tolist()
+    segments = kept.offsets[first : last + 1].tolist()
+    some = slice(segments[0], segments[-1])
+    starts, stops = kept.starts[some].tolist(), kept.stops[some].tolist()
+    point_starts = points.kept_starts[some].tolist()
+    point_stops = points.kept_stops[some].tolist()
+    lengths = points.lengths[first:last].tolist()
+    units = corpus.rows.units[part]
+    duplicated = np.bincount(
+        row_documents[part] - first,
+        weights=points.unit_stops[units] - points.unit_starts[units],
+        minlength=last - first,
+    ).tolist()
+    for i, document in enumerate(range(first, last)):
+        begin, end, length = borders[i], borders[i + 1], lengths[i]
+        original = texts.data[begin:end].tobytes()
+        rows = []
+        cleaned = []
+        removed = []
+        cleaned_start = 0
+        at = begin
+        for k in range(segments[i] - segments[0], segments[i + 1] - segments[0]):
+            rows.append([point_starts[k], point_stops[k], cleaned_start])
+            cleaned_start += point_stops[k] - point_starts[k]
+            if starts[k] > at:
+                removed.append(original[at - begin : starts[k] - begin].decode())
+            cleaned.append(original[starts[k] - begin : stops[k] - begin])
+            at = stops[k]
+        if at < end:
+            removed.append(original[at - begin :].decode())
+        checksum = xxhash.xxh3_64_hexdigest(original)
+        yield {
+            "document": ids[document],
+            "length": length,
+            "removed_chars": length - cleaned_start,
+            "share": round(duplicated[i] / length, _SCORE_DIGITS) if length else 0.0,
+            "checksum": checksum,
+            "cleaned_checksum": xxhash.xxh3_64_hexdigest(b"".join(cleaned))
+            if removed
+            else checksum,
+            "kept": rows,
+            "removed_text": removed,
+            **file_of.get(document, {}),
+        }

@@ -19,12 +19,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dedup import rows
 from dedup.documents import Change
 from dedup.errors import OutputError
 from dedup.formats import (
@@ -1026,3 +1028,31 @@ def test_importing_the_formats_imports_no_heavy_library() -> None:
     code = f"import sys, dedup.formats; print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["text", "te", "id", "text2", 'te"xt']), JSON_VALUES),
+    st.text(max_size=12),
+    st.booleans(),
+)
+def test_the_kernel_finds_the_string_that_its_definition_finds(
+    row: dict[str, object], text: str, escaped: bool
+) -> None:
+    row = {**row, "text": text, "more": {"text": "no"}}
+    line = json.dumps(row).encode() if escaped else orjson.dumps(row)
+    found = rows._find_string(np.frombuffer(line, np.uint8), np.frombuffer(b"text", np.uint8))
+    expected = rows._find_json_string(line, "text")
+    if found != (-1, -1):
+        assert found == expected
+        assert orjson.loads(line[slice(*found)]) == text
+    else:
+        assert b'te\\"xt' in line
