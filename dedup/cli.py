@@ -316,8 +316,8 @@ def _clean_many(
     if plan.out is None:
         for part in done.map_parts:
             _print_bytes(part)
-    for failure in done.failures:
-        _say(f"dedup: {failure}")
+    for line in [*done.notes, *done.failures]:
+        _say(f"dedup: {line}")
     if not quiet:
         from dedup.report import summarise_run
 

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from dedup import formats
+from dedup.columns import Positions
 from dedup.corpus import (
     CleanedCorpus,
     Lookout,
@@ -113,12 +114,15 @@ class Run:
         Of `summary.json`.
     failures
         What could not be read.
+    notes
+        What the user should know of files that were read.
     map_parts
         The map, for a run that wrote nothing.
     """
 
     summary: dict[str, Any]
     failures: list[Failure]
+    notes: list[str]
     map_parts: Iterator[bytes]
 
 
@@ -185,6 +189,7 @@ def run(
     """
     threads = threads or os.cpu_count() or 1
     progress = progress or Progress()
+    _check_ranks(plan, options)
     if plan.out is not None:
         _check_out(plan.out, [*plan.paths, *plan.against], plan.overwrite)
     read = _read_all(plan, options, threads, progress)
@@ -214,7 +219,8 @@ def run(
     if plan.out is not None:
         write_whole(str(out / SUMMARY_NAME), _json(summary))
         write_whole(str(out / MANIFEST_NAME), _json(_manifest(read, plan, options, filters)))
-    return Run(summary, read.failures, parts)
+    notes = [one.record.note for one in read.files if one.record.note]
+    return Run(summary, read.failures, notes, parts)
 
 
 def restore_tree(folder: str, out: str, *, overwrite: bool = False) -> tuple[int, list[str]]:
@@ -288,6 +294,10 @@ def _read_all(plan: Plan, options: Options, threads: int, progress: Progress) ->
     if not files:
         reasons = "; ".join(map(str, failures)) or "no file of a format that is read"
         raise InputError(", ".join(plan.paths), reasons)
+    for file in files if plan.out is not None else ():
+        if formats.output_name(file) in (MAP_NAME, SUMMARY_NAME, MANIFEST_NAME):
+            reason = "has the name of a file the run writes itself; rename it or --exclude it"
+            raise InputError(file.name, reason)
     sizes = {file.path: file.path.stat().st_size for file in [*reference, *files]}
     expected = sum(
         sizes[file.path] * (_UNPACKED if file.compression else 1) for file in [*reference, *files]
@@ -335,17 +345,21 @@ def _stop_if_strict(plan: Plan, failures: list[Failure]) -> None:
         )
 
 
-def _rank(read: _Read, plan: Plan, options: Options) -> Any:
+def _check_ranks(plan: Plan, options: Options) -> None:
+    """Refuse a keep policy that has nothing to go by."""
+    if options.keep == "newest" and plan.fields.date is None:
+        raise OptionsError("keep", "newest", "a date field beside it")
+    if options.keep == "priority" and not plan.priority_globs and plan.fields.priority is None:
+        raise OptionsError("keep", "priority", "a priority field or globs beside it")
+
+
+def _rank(read: _Read, plan: Plan, options: Options) -> Positions | None:
     if options.keep == "newest":
-        if plan.fields.date is None:
-            raise OptionsError("keep", "newest", "a date field beside it")
         return rank_newest(read.dates)
     if options.keep == "priority":
         if plan.priority_globs:
             names = [one.file.name for one in read.files for _ in range(one.first, one.last)]
             return rank_globs(names, list(plan.priority_globs))
-        if plan.fields.priority is None:
-            raise OptionsError("keep", "priority", "a priority field or globs beside it")
         return rank_priority(read.priorities)
     return None
 

@@ -259,6 +259,23 @@ def test_globs_set_priorities_of_files(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "a" / "x.txt").read_text(encoding="utf-8") == B
 
 
+def test_no_file_is_overwritten_by_the_map(run: Run, tmp_path: Path) -> None:
+    write_tree(tmp_path / "in", {"map.jsonl": jsonl({"id": 1, "text": A}), "b.txt": A})
+    code, _, err = run("clean", tmp_path / "in", "--out", tmp_path / "out")
+    assert code == 3
+    assert "map.jsonl: has the name of a file the run writes itself" in err
+    assert not list((tmp_path / "out").iterdir())
+    options = ["--exclude", "map.jsonl", "--out", tmp_path / "out"]
+    assert run("clean", tmp_path / "in", *options)[0] == 0
+
+
+def test_encodings_that_were_detected_are_named(run: Run, tmp_path: Path) -> None:
+    text = "Книги можно сдать в любом отделении до конца сентября. " * 2
+    write_tree(tmp_path / "in", {"a.txt": text.encode("cp1251"), "b.txt": A})
+    code, _, err = run("clean", tmp_path / "in", "--out", tmp_path / "out", "-q")
+    assert (code, err) == (0, "dedup: a.txt: not UTF-8, read and written as windows-1251\n")
+
+
 def test_a_dry_run_prints_the_map_and_writes_nothing(run: Run, tmp_path: Path) -> None:
     write_tree(tmp_path / "in", {"a.txt": f"{A} {A}"})
     code, out, _ = run("clean", tmp_path / "in", "--dry-run")
