@@ -26,7 +26,7 @@ test: setup
 # A kernel that reads past its arrays dies without a word; here it says where.
 test-bounds: setup
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(VENV)/bounds $(BIN)/python -m pytest -m 'not long' \
-	  tests/test_kernels.py tests/test_laws.py
+	  tests/test_kernels.py tests/test_laws.py tests/test_pairs.py tests/test_corpus.py tests/test_maps.py tests/test_scratch.py
 
 format: setup
 	$(BIN)/ruff format .

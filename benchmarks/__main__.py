@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import quality, speed, tables, workloads
+from benchmarks import comparison, quality, speed, tables, workloads
 from dedup.options import Options, candidate_probability
 
 _GATE_PATH = Path(__file__).parent / "gate.json"
@@ -22,6 +22,13 @@ def main() -> int:
     parser.add_argument("area", choices=["all", "quality", "speed", "gate", "readme"])
     parser.add_argument("--data", type=Path, default=tables.ROOT.parent / "shared" / "data")
     parser.add_argument("--quick", action="store_true", help="smaller texts, fewer rounds")
+    parser.add_argument(
+        "--peer-python",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="another interpreter to look for peers in, which needs orjson (repeatable)",
+    )
     parser.add_argument("--write-gate", action="store_true", help="set the gate from this run")
     arguments = parser.parse_args()
     if arguments.area == "gate":
@@ -30,7 +37,7 @@ def main() -> int:
     if tables.RESULTS_PATH.exists():
         results = json.loads(tables.RESULTS_PATH.read_text())
     if arguments.area != "readme":
-        results |= _measure(arguments.area, arguments.data, arguments.quick)
+        results |= _measure(arguments.area, arguments.data, arguments.quick, arguments.peer_python)
         if not arguments.quick:
             tables.RESULTS_PATH.parent.mkdir(exist_ok=True)
             tables.RESULTS_PATH.write_text(json.dumps(results, indent=1) + "\n")
@@ -40,7 +47,7 @@ def main() -> int:
     return 0
 
 
-def _measure(area: str, data: Path, quick: bool) -> dict[str, Any]:
+def _measure(area: str, data: Path, quick: bool, pythons: list[str]) -> dict[str, Any]:
     options = Options()
     results: dict[str, Any] = {"machine": _machine(), "options": options.to_mapping()}
     has_data = data.is_dir()
@@ -58,6 +65,7 @@ def _measure(area: str, data: Path, quick: bool) -> dict[str, Any]:
             speed.measure_stages(text, options, rounds)
             for text in [workloads.planted(size), *texts]
         ]
+        results["peers"], results["growth"] = _compare(data, options, quick, pythons)
         if texts:
             whole = workloads.natural(data, 1.0 if quick else 1e6)
             results["corpus"] = speed.measure_corpus(whole, rounds=1 if quick else 3)
@@ -73,6 +81,23 @@ def _measure(area: str, data: Path, quick: bool) -> dict[str, Any]:
             results["golden_rules"] = quality.measure_golden_rules(data)
             results["sentences"] = quality.measure_sentences(data)
     return results
+
+
+def _compare(
+    data: Path, options: Options, quick: bool, pythons: list[str]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Measure from file to file: beside peers, and on ever larger files."""
+    rounds, size = (1, 1.0) if quick else (3, 4.0)
+    parts = workloads.natural(data, 1e6)
+    if parts:
+        text = workloads.mix(parts, size)
+        sizes = [10.0, 100.0, sum(part.size_mb for part in parts)]
+        sizes += [] if quick else [1000.0]
+    else:
+        text = workloads.planted(size)
+        parts, sizes = [workloads.planted(10)], [10.0]
+    peers = comparison.compare_with_peers(text, options, rounds, pythons)
+    return peers, comparison.measure_growth(parts, sorted(sizes), rounds)
 
 
 def _gate(write: bool) -> int:

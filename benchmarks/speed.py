@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import orjson
 
+from benchmarks.comparison import fold_sentences, to_task
 from benchmarks.peers import find_with_datasketch
 from benchmarks.workloads import Workload
 from dedup.columns import Texts
-from dedup.duplicates import find_duplicates
+from dedup.duplicates import Duplicates, find_duplicates
 from dedup.filters import Filters
 from dedup.folding import fold_spans
 from dedup.options import Options
 from dedup.pipeline import clean_documents
-from dedup.runs import Plan, Progress, Run, run
+from dedup.runs import Plan, Run, run
 from dedup.shingles import hash_shingles
 from dedup.signatures import sign
 from dedup.slices import cut_slices
@@ -39,11 +40,6 @@ def timed(work: Callable[[], Any], rounds: int) -> float:
     return statistics.median(seconds)
 
 
-def to_texts(workload: Workload) -> Texts:
-    """Return a workload as columns."""
-    return Texts.from_bytes([text.encode() for text in workload.documents])
-
-
 def sign_all(texts: Texts, options: Options) -> None:
     """Do all from raw UTF-8 to signatures: cut, fold, shingle, sketch; one core."""
     units = cut_units(texts, options.unit)
@@ -56,7 +52,7 @@ def sign_all(texts: Texts, options: Options) -> None:
 
 def measure_stages(workload: Workload, options: Options, rounds: int = 3) -> dict[str, Any]:
     """Measure MB/s a core: cutting alone, to signatures, to duplicates, to cleaned text."""
-    texts = to_texts(workload)
+    texts = workload.to_texts()
     documents = [(str(i), text) for i, text in enumerate(workload.documents)]
     size = workload.size_mb
     units = cut_units(texts, options.unit)
@@ -75,13 +71,9 @@ def compare_with_datasketch(
     workload: Workload, options: Options, rounds: int = 3
 ) -> dict[str, Any]:
     """Do one task with datasketch and with ours, rounds in turn, and hold the answers together."""
-    texts = to_texts(workload)
+    texts = workload.to_texts()
     units = cut_units(texts, options.unit)
-    folded = fold_spans(texts.data, units.starts, units.stops)
-    folded_texts = [
-        folded.data[start:stop].tobytes().decode()
-        for start, stop in zip(folded.offsets[:-1], folded.offsets[1:], strict=True)
-    ]
+    sentences = fold_sentences(texts, units, _find(texts, options), options)
     ours: list[float] = []
     theirs: list[float] = []
     _find(texts, options)
@@ -90,7 +82,7 @@ def compare_with_datasketch(
         found = _find(texts, options)
         ours.append(time.perf_counter() - start)
         start = time.perf_counter()
-        peer = find_with_datasketch(folded_texts, options)
+        peer = find_with_datasketch(sentences, to_task(options))
         theirs.append(time.perf_counter() - start)
     mine = {
         int(unit): (int(canonical), float(score))
@@ -139,7 +131,7 @@ def measure_corpus(workloads: list[Workload], rounds: int = 3) -> dict[str, Any]
         def ours() -> Run:
             shutil.rmtree(out, ignore_errors=True)
             plan = Plan(paths=[str(path)], out=str(out))
-            return run(plan, Options(), Filters(), progress=Progress(quiet=True))
+            return run(plan, Options(), Filters())
 
         summary = ours().summary
         floor()
@@ -174,7 +166,7 @@ def measure_gate(workload: Workload, options: Options, rounds: int = 9) -> dict[
     dict
         Stage to the ratio; less is faster.
     """
-    texts = to_texts(workload)
+    texts = workload.to_texts()
     raw = texts.data.tobytes()
     numbers = np.random.default_rng(1).integers(0, 1 << 62, len(raw) // 8)
 
@@ -197,6 +189,6 @@ def measure_gate(workload: Workload, options: Options, rounds: int = 9) -> dict[
     return {name: least[name] / least["reference"] for name in works if name != "reference"}
 
 
-def _find(texts: Texts, options: Options) -> Any:
+def _find(texts: Texts, options: Options) -> Duplicates:
     units: Units = cut_units(texts, options.unit)
     return find_duplicates(texts, units, options)

@@ -18,10 +18,14 @@ def render_tables(results: dict[str, Any]) -> str:
     ]
     if "datasketch" in results:
         parts.append(_datasketch_table(results["datasketch"]))
+    if "peers" in results:
+        parts.append(_peers_table(results["peers"]))
     if "stages" in results:
         parts.append(_stages_table(results["stages"]))
     if "corpus" in results:
         parts.append(_corpus_line(results["corpus"], results["machine"]))
+    if "growth" in results:
+        parts.append(_growth_table(results["growth"]))
     if "recall" in results:
         parts.append(_recall_table(results["recall"], results["recall_promised"]))
     if "sentences" in results:
@@ -61,6 +65,65 @@ def _datasketch_table(rows: list[dict[str, Any]]) -> str:
                 f"{row['datasketch_mb_s']:.2f}",
                 f"{row['mb_s']:.1f}",
                 f"{row['times_datasketch']:.0f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _peers_table(result: dict[str, Any]) -> str:
+    rows = []
+    for row in result["rows"]:
+        is_peer = "recall" in row
+        name, alone, _ = row["name"].partition(" alone")
+        rows.append(
+            [
+                f"{name} {row['version']}{alone}" if is_peer else name,
+                row.get("slots", "-"),
+                row.get("check", "-"),
+                f"{row['seconds']:.2f}",
+                f"{row['mb_s']:.1f}",
+                f"{row['times']:.1f}",
+                f"{row['peak_mb']:.0f}",
+                f"{row['removed']:,}" if "check" in row else "-",
+                f"{row['recall']:.2%}" if is_peer else "-",
+                f"{row['agreed']:.2%}" if is_peer else "-",
+            ]
+        )
+    missing = ", ".join(result["missing"])
+    head = ["", "slots", "check", "s", "MB/s", "times", "peak MB", "removed", "found", "agreed"]
+    return (
+        f"A JSON Lines file of {result['size_mb']:.1f} MB ({result['workload']} text, "
+        f"{result['documents']:,} documents, {result['sentences']:,} sentences) to the same "
+        "without its repeated sentences, each run in a process of its own, rounds in turn. The "
+        "floor reads and writes the rows with orjson and does nothing between. Peers are given "
+        "the sentences cut and folded for nothing, ours also writes its map. Slots are those of "
+        "a signature, cut into bands x rows. Candidates are checked exactly, or as the peer does "
+        "it alone: by the estimate of its sketches, by the share of shingles seen before, or not "
+        "at all; then its clusters count, and sentences with other digits are not kept apart. "
+        "Times: how much longer it takes than ours with one thread. Found: the share of our "
+        "duplicates that it removes. Agreed: the share of what it removes that is ours too.\n\n"
+        + _table(head, rows)
+        + (f"\nNot installed, so left out: {missing}.\n" if missing else "")
+    )
+
+
+def _growth_table(rows: list[dict[str, Any]]) -> str:
+    return (
+        "Natural text of growing size from file to cleaned file with its map, each run in a "
+        "process of its own (past the size of all texts they come again with other words):\n\n"
+    ) + _table(
+        ["MB", "documents", "threads", "removed", "s", "MB/s", "peak MB", "peak / text"],
+        [
+            [
+                f"{row['size_mb']:,.0f}",
+                f"{row['documents']:,}",
+                f"{row['threads']}",
+                f"{row['removed']:,}",
+                f"{row['seconds']:.1f}",
+                f"{row['mb_s']:.1f}",
+                f"{row['peak_mb']:,.0f}",
+                f"{row['peak_mb'] / row['size_mb']:.1f}",
             ]
             for row in rows
         ],

@@ -3,8 +3,14 @@
 import gzip
 import json
 import random
+import re
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+
+from dedup.columns import Texts
 
 # Most of the letters of a language of the Latin script, by how common they are.
 _ONSETS = (
@@ -12,6 +18,10 @@ _ONSETS = (
 )
 _NUCLEI = "a e i o u ai ea ie oo ou".split()
 _CODAS = ["", "", "", "n", "r", "s", "t", "l", "d", "m", "nd", "st", "ng", "ck"]
+
+_WORD = re.compile(r"[^\W\d_]+")
+# From Thai on there are scripts that write without spaces.
+_THAI = "\u0e00"
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,10 @@ class Workload:
     def size_mb(self) -> float:
         """Size in 10**6 bytes of UTF-8."""
         return sum(len(text.encode()) for text in self.documents) / 1e6
+
+    def to_texts(self) -> Texts:
+        """Return the documents as columns."""
+        return Texts.from_bytes([text.encode() for text in self.documents])
 
 
 def planted(size_mb: float, seed: int = 1) -> Workload:
@@ -90,6 +104,73 @@ def natural(folder: Path, size_mb: float) -> list[Workload]:
                     break
         workloads.append(Workload(path.name.split(".")[0], documents))
     return workloads
+
+
+def mix(parts: list[Workload], size_mb: float) -> Workload:
+    """Join the beginnings of texts, equal parts of each as far as they reach.
+
+    The last document of each is cut short.
+    """
+    documents: list[str] = []
+    room = int(size_mb * 1e6)
+    by_size = sorted(parts, key=lambda part: part.size_mb)
+    for i, part in enumerate(by_size):
+        share = room // (len(by_size) - i)
+        for text in part.documents:
+            raw = text.encode()[:share]
+            documents.append(raw.decode(errors="ignore"))
+            share -= len(raw)
+            room -= len(raw)
+            if not share:
+                break
+    return Workload("natural", documents)
+
+
+def grow(parts: list[Workload], size_mb: float) -> Iterator[str]:
+    """Yield documents of about a size in all: those of the texts, then salted ones.
+
+    Up to their own size they are a `mix`. Behind it all come again, salted, as
+    often as it takes: in each round about every other word, chosen anew by a
+    hash of word and round, gets letters of that round at its end. A word is
+    changed everywhere or nowhere, so what repeats in a text repeats in each
+    round, but few sentences are still like those of another round. In scripts
+    without spaces, where a word is a clause, they go in behind every second
+    character.
+    """
+    if size_mb <= sum(part.size_mb for part in parts):
+        yield from mix(parts, size_mb).documents
+        return
+    left = size_mb * 1e6
+    for turn in count():
+        salted = _Salted(turn)
+        for part in parts:
+            for text in part.documents:
+                document = _WORD.sub(salted.salt, text) if turn else text
+                left -= len(document.encode())
+                if left < 0:
+                    return
+                yield document
+
+
+class _Salted(dict[str, str]):
+    """Words to what they are in a round; filled as they are met."""
+
+    def __init__(self, turn: int) -> None:
+        self._turn = turn
+        self._salt = f"{_ONSETS[turn % len(_ONSETS)]}{_NUCLEI[turn % len(_NUCLEI)]}x"
+
+    def salt(self, word: re.Match[str]) -> str:
+        return self[word[0]]
+
+    def __missing__(self, word: str) -> str:
+        salted = word
+        if word[0] >= _THAI:
+            pairs = (word[start : start + 2] for start in range(0, len(word), 2))
+            salted = "".join(pair + self._salt for pair in pairs)
+        elif zlib.crc32(word.encode(), self._turn) % 2 == 0:
+            salted = word + self._salt
+        self[word] = salted
+        return salted
 
 
 def _word(rng: random.Random) -> str:

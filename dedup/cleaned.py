@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dedup.columns import Bytes, Flags, Positions, Texts, count_code_points
+from dedup.columns import Bytes, Flags, Positions, Texts
 from dedup.kernels import kernel
-from dedup.slices import run_slices
+from dedup.scratch import Scratch
+from dedup.slices import cut_many_slices, run_slices
 from dedup.units import Units
+
+# Documents of so many bytes are counted together.
+_SLICE_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,88 @@ def _cut_out(
     return count
 
 
-def cut_out(documents: Texts, units: Units, removed: Flags) -> Kept:
+@kernel
+def _count_code_points(data, start, stop):
+    # A byte starts a code point unless its two high bits are 10.
+    count = np.int64(0)
+    for i in range(start, stop):
+        count += (data[i] & 0xC0) != 0x80
+    return count
+
+
+@kernel
+def _count_spans(data, begin, first, last, starts, stops, point_starts, point_stops):
+    count = np.int64(0)
+    at = begin
+    for i in range(first, last):
+        count += _count_code_points(data, at, starts[i])
+        point_starts[i] = count
+        count += _count_code_points(data, starts[i], stops[i])
+        point_stops[i] = count
+        at = stops[i]
+    return count, at
+
+
+@kernel
+def _count_documents(
+    data,
+    offsets,
+    first,
+    last,
+    starts,
+    stops,
+    unit_offsets,
+    kept_starts,
+    kept_stops,
+    kept_offsets,
+    lengths,
+    unit_point_starts,
+    unit_point_stops,
+    kept_point_starts,
+    kept_point_stops,
+):
+    for document in range(first, last):
+        begin = offsets[document]
+        end = offsets[document + 1]
+        count, at = _count_spans(
+            data,
+            begin,
+            unit_offsets[document],
+            unit_offsets[document + 1],
+            starts,
+            stops,
+            unit_point_starts,
+            unit_point_stops,
+        )
+        length = count + _count_code_points(data, at, end)
+        lengths[document] = length
+        segment = kept_offsets[document]
+        last_segment = kept_offsets[document + 1]
+        if length == end - begin:
+            for k in range(segment, last_segment):
+                kept_point_starts[k] = kept_starts[k] - begin
+                kept_point_stops[k] = kept_stops[k] - begin
+        elif (
+            segment + 1 == last_segment
+            and kept_starts[segment] == begin
+            and kept_stops[segment] == end
+        ):
+            kept_point_starts[segment] = 0
+            kept_point_stops[segment] = length
+        else:
+            _count_spans(
+                data,
+                begin,
+                segment,
+                last_segment,
+                kept_starts,
+                kept_stops,
+                kept_point_starts,
+                kept_point_stops,
+            )
+
+
+def cut_out(documents: Texts, units: Units, removed: Flags, scratch: Scratch | None = None) -> Kept:
     """Cut units out of documents and close the gaps.
 
     Of the white space before and behind a run of removed units one stays: the
@@ -155,9 +240,11 @@ def cut_out(documents: Texts, units: Units, removed: Flags) -> Kept:
     removed
         bool[unit_count]
     """
+    scratch = scratch or Scratch()
     most = len(documents) + int(np.count_nonzero(removed))
-    starts, stops = np.empty(most, np.int64), np.empty(most, np.int64)
-    offsets = np.zeros(len(documents) + 1, np.int64)
+    starts, stops = scratch.empty(most, np.int64), scratch.empty(most, np.int64)
+    offsets = scratch.empty(len(documents) + 1, np.int64)
+    offsets[0] = 0
     count = _cut_out(
         documents.data,
         documents.offsets,
@@ -173,25 +260,39 @@ def cut_out(documents: Texts, units: Units, removed: Flags) -> Kept:
 
 
 def count_all_code_points(
-    documents: Texts, units: Units, kept: Kept, threads: int = 1
+    documents: Texts,
+    units: Units,
+    kept: Kept,
+    threads: int = 1,
+    scratch: Scratch | None = None,
 ) -> CodePoints:
     """Count the spans of units and kept segments in code points of their documents."""
-    borders = count_code_points(documents.data, documents.offsets)
-
-    columns: list[Positions] = [np.empty(0, np.int64)] * 4
+    scratch = scratch or Scratch()
+    lengths = scratch.empty(len(documents), np.int64)
+    unit_starts, unit_stops = (scratch.empty(len(units.starts), np.int64) for _ in range(2))
+    kept_starts, kept_stops = (scratch.empty(len(kept.starts), np.int64) for _ in range(2))
 
     def work(first: int, last: int) -> None:
-        for i in range(first, last):
-            part = (units, kept)[i]
-            both = np.zeros(2 * len(part.starts) + 1, np.int64)
-            both[1::2] = part.starts
-            both[2::2] = part.stops
-            counted = count_code_points(documents.data, both)
-            before = np.repeat(borders[:-1], np.diff(part.offsets))
-            columns[2 * i : 2 * i + 2] = counted[1::2] - before, counted[2::2] - before
+        _count_documents(
+            documents.data,
+            documents.offsets,
+            first,
+            last,
+            units.starts,
+            units.stops,
+            units.offsets,
+            kept.starts,
+            kept.stops,
+            kept.offsets,
+            lengths,
+            unit_starts,
+            unit_stops,
+            kept_starts,
+            kept_stops,
+        )
 
-    run_slices(work, np.arange(3), threads)
-    return CodePoints(np.diff(borders), *columns)
+    run_slices(work, cut_many_slices(len(documents), documents.lengths, _SLICE_BYTES), threads)
+    return CodePoints(lengths, unit_starts, unit_stops, kept_starts, kept_stops)
 
 
 def join_kept(data: Bytes, kept: Kept, document: int) -> bytes:

@@ -1,5 +1,6 @@
 """The command `dedup`."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,11 @@ EXIT_CODES: dict[type[DedupError], int] = {
 
 # Some files or rows could not be read; the rest was cleaned.
 SOME_FAILED = 6
+
+# Stopped by Ctrl-C, as shells have it.
+STOPPED = 130
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
 _MANY = "Folders and corpora"
 
@@ -191,6 +197,26 @@ def clean(
     threads: Annotated[
         int | None, typer.Option(help="Workers; all cores.", rich_help_panel=_MANY)
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory to keep to, such as 2GiB; half of what is free.",
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run that was stopped in --out.", rich_help_panel=_MANY
+        ),
+    ] = False,
+    save_every: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="Keep work of so long for --resume.", rich_help_panel=_MANY
+        ),
+    ] = 30.0,
 ) -> None:
     """Take repeated passages out of a text, or out of folders and corpora."""
     from dedup.filters import Filters
@@ -220,6 +246,8 @@ def clean(
         raise OptionsError("drop_documents_over", drop_documents_over, "a share from 0 to 1")
     if threads is not None and threads < 1:
         raise OptionsError("threads", threads, "a whole number, 1 or more")
+    if resume and overwrite:
+        raise typer.BadParameter("--resume goes on, --overwrite starts anew: one of the two")
     from dedup.formats import Fields
     from dedup.runs import Plan
 
@@ -234,8 +262,21 @@ def clean(
         drop_over=drop_documents_over,
         strict=strict,
         overwrite=overwrite,
+        resume=resume,
+        save_seconds=save_every,
     )
-    _clean_many(plan, options, filters, threads, quiet)
+    _clean_many(plan, options, filters, threads, _parse_size(memory), quiet)
+
+
+def _parse_size(size: str | None) -> int | None:
+    """Return the bytes of a size such as 2GiB, 500MB or 1.5G."""
+    if size is None:
+        return None
+    found = _SIZE.fullmatch(size.strip())
+    if not found or float(found[1]) == 0:
+        raise OptionsError("memory", size, "a size such as 2GiB or 500MB")
+    power = " KMGT".index(found[2].upper() or " ")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
 def _are_many(paths: list[str], against: list[str] | None) -> bool:
@@ -307,12 +348,29 @@ def _clean_one(
 
 
 def _clean_many(
-    plan: "Plan", options: "Options", filters: "Filters", threads: int | None, quiet: bool
+    plan: "Plan",
+    options: "Options",
+    filters: "Filters",
+    threads: int | None,
+    memory: int | None,
+    quiet: bool,
 ) -> None:
     with _told_of_compilation():
-        from dedup.runs import Progress, run
+        from dedup.progress import choose_progress
+        from dedup.runs import run
 
-        done = run(plan, options, filters, threads=threads, progress=Progress(quiet))
+        try:
+            done = run(
+                plan,
+                options,
+                filters,
+                threads=threads,
+                memory=memory,
+                progress=choose_progress(quiet),
+            )
+        except KeyboardInterrupt:
+            _say("dedup: stopped" + ("; go on with --resume" if plan.out else ""))
+            raise typer.Exit(STOPPED) from None
     if plan.out is None:
         for part in done.map_parts:
             _print_bytes(part)

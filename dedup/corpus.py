@@ -1,28 +1,43 @@
 """Corpora: many documents as columns, and the cleaning of them all together."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from itertools import accumulate
 
 import numpy as np
 
 from dedup.cleaned import CodePoints, Kept, count_all_code_points, cut_out
-from dedup.columns import Bytes, Flags, Positions, Texts
-from dedup.duplicates import EXACT, Duplicates, describe_units, find_duplicates
+from dedup.columns import Flags, Positions, Texts
+from dedup.documents import CHANGED, DROPPED, UNCHANGED, Changes
+from dedup.duplicates import (
+    EXACT,
+    Described,
+    Describing,
+    Duplicates,
+    describe_units,
+    find_duplicates,
+)
 from dedup.filters import Choice, Filters, choose_removed
-from dedup.folding import Descriptions
+from dedup.kernels import kernel
 from dedup.options import Options
-from dedup.slices import cut_slices, run_slices
-from dedup.units import Units, cut_units
+from dedup.progress import Progress
+from dedup.scratch import Column, Scratch
+from dedup.slices import SLICE_BYTES, cut_many_slices, cut_slices, map_slices
+from dedup.units import Units, cut_units, find_documents
 
 # Documents are cut into units in slices of so many bytes, by all threads.
 _SLICE_BYTES = 1 << 22
 
+# Slices of which the units may wait to be taken up, for each thread, and what
+# a slice takes for each byte of it meanwhile.
+_AHEAD = 4
+_BYTES_A_BYTE = 3
+
 
 class TextBuffer:
-    """Texts that come one after the other, in one growing buffer.
+    """Texts that come one after the other, in one growing column.
 
     Parameters
     ----------
@@ -31,42 +46,37 @@ class TextBuffer:
         so a guess too high costs nothing; one too low costs a copy.
     """
 
-    def __init__(self, expected_bytes: int) -> None:
-        self._data: Bytes = np.empty(max(expected_bytes, 1 << 20), np.uint8)
-        self._ends: list[int] = []
-        self._size = 0
+    def __init__(self, expected_bytes: int, scratch: Scratch | None = None) -> None:
+        scratch = scratch or Scratch()
+        self._data = Column(scratch, np.uint8, expected_bytes)
+        self._offsets = Column(scratch, np.int64)
+        self._offsets.extend(np.zeros(1, np.int64))
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._offsets) - 1
 
     def append(self, texts: Iterable[bytes]) -> None:
         """Take texts, valid UTF-8."""
-        parts = list(texts)
-        end = self._size + sum(map(len, parts))
-        if end > len(self._data):
-            grown = np.empty(max(2 * len(self._data), end), np.uint8)
-            grown[: self._size] = self._data[: self._size]
-            self._data = grown
-        self._data[self._size : end] = np.frombuffer(b"".join(parts), np.uint8)
-        self._ends += accumulate(map(len, parts), initial=self._size)
-        # The first is where the texts begin.
-        del self._ends[-len(parts) - 1]
-        self._size = end
+        self.extend(Texts.from_bytes(texts))
+
+    def extend(self, texts: Texts) -> None:
+        """Take texts that are columns already, from 0 on."""
+        self._offsets.extend(texts.offsets[1:] + len(self._data))
+        self._data.extend(texts.data[: texts.offsets[-1]])
 
     def truncate(self, count: int) -> None:
         """Forget all but the first texts."""
-        del self._ends[count:]
-        self._size = self._ends[-1] if self._ends else 0
+        self._offsets.truncate(count + 1)
+        self._data.truncate(int(self._offsets.values[-1]))
 
     def bytes_since(self, first: int) -> int:
         """Return how many bytes the texts from `first` on have."""
-        return self._size - (self._ends[first - 1] if first else 0)
+        return len(self._data) - int(self._offsets.values[first])
 
     def texts(self, first: int = 0, last: int | None = None) -> Texts:
         """Return the texts from `first` to `last`; positions are those among all."""
-        begin = self._ends[first - 1] if first else 0
-        offsets = np.array([begin, *self._ends[first:last]], np.int64)
-        return Texts(self._data[: offsets[-1]], offsets)
+        stop = None if last is None else last + 1
+        return Texts(self._data.values, self._offsets.values[first:stop])
 
 
 class Lookout:
@@ -78,61 +88,114 @@ class Lookout:
         Where the documents come in.
     """
 
-    def __init__(self, buffer: TextBuffer, options: Options, threads: int) -> None:
+    def __init__(
+        self, buffer: TextBuffer, options: Options, threads: int, scratch: Scratch | None = None
+    ) -> None:
         self._buffer, self._options = buffer, options
         self._pool = ThreadPoolExecutor(threads)
-        self._parts: list[tuple[int, Future[tuple[Units, Descriptions]]]] = []
+        self._ahead = _AHEAD * threads
+        most = (scratch or Scratch()).chunk_bytes // (self._ahead * _BYTES_A_BYTE)
+        self._slice_bytes = min(_SLICE_BYTES, max(most, SLICE_BYTES))
+        self._parts: deque[tuple[int, Future[tuple[Units, Described]]]] = deque()
         self._first = 0
+        self._cut = _GrowingUnits(scratch or Scratch())
+        self._described: Describing | None = Describing(scratch or Scratch())
 
-    def look(self, whole: int, least_bytes: int = _SLICE_BYTES) -> None:
+    def look(self, whole: int, least_bytes: int | None = None) -> None:
         """Take up the documents that came since, if they are as many bytes.
 
         Parameters
         ----------
         whole
             How many documents no failure can take back any more.
+        least_bytes
+            A slice unless given.
         """
+        least_bytes = self._slice_bytes if least_bytes is None else least_bytes
         if self._buffer.bytes_since(self._first) < least_bytes:
             return
-        for last in (whole, len(self._buffer)):
-            if self._first < last:
-                texts = self._buffer.texts(self._first, last)
-                work = self._pool.submit(_cut_and_describe, texts, self._options)
-                self._parts.append((self._first, work))
-                self._first = last
+        for end in (whole, len(self._buffer)):
+            if self._first < end:
+                lengths = self._buffer.texts(self._first, end).lengths(0, end - self._first)
+                for last in (self._first + cut_slices(lengths, self._slice_bytes)[1:]).tolist():
+                    texts = self._buffer.texts(self._first, last)
+                    work = self._pool.submit(_cut_and_describe, texts, self._options, self._first)
+                    self._parts.append((self._first, work))
+                    self._first = last
+                    self._collect(self._ahead)
 
     def forget(self, count: int) -> None:
         """Forget all but the first documents, which were whole before the others came."""
-        for first, work in self._parts:
-            if first >= count and not work.cancel():
+        while self._parts and self._parts[-1][0] >= count:
+            _, work = self._parts.pop()
+            if not work.cancel():
                 # Its text is about to be written over.
                 work.exception()
-        self._parts = [part for part in self._parts if part[0] < count]
+        if self._described is not None and count < self._cut.document_count:
+            self._cut.truncate(count)
+            self._described.truncate(self._cut.unit_count)
         self._first = min(self._first, count)
 
-    def finish(self, described: list[Descriptions]) -> Units:
-        """Wait for all; return the units of all documents, and append their descriptions."""
+    def finish(self) -> Units:
+        """Wait for all; return the units of all documents."""
         self.look(len(self._buffer), least_bytes=0)
         with self._pool:
-            parts = [work.result() for _, work in self._parts]
-        self._parts.clear()
-        units = _join_units([units for units, _ in parts])
-        columns = (
-            np.concatenate([np.empty(0, kind), *(getattr(part, name) for _, part in parts)])
-            for name, kind in (
-                ("spaced_chars", np.int64),
-                ("unspaced_chars", np.int64),
-                ("numbers", np.uint64),
-                ("fingerprints", np.uint64),
-            )
-        )
-        described.append(Descriptions(*columns))
-        return units
+            self._collect(0)
+        return self._cut.get()
+
+    def take_described(self) -> Described:
+        """Return the descriptions of all units, once."""
+        if self._described is None:
+            raise RuntimeError("the descriptions were taken")
+        described, self._described = self._described.get(), None
+        return described
+
+    def close(self) -> None:
+        """Stop, with nothing to be finished."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _collect(self, most: int) -> None:
+        """Take up what is done, and wait while more than so many parts are not."""
+        while self._parts and (len(self._parts) > most or self._parts[0][1].done()):
+            units, described = self._parts.popleft()[1].result()
+            self._cut.append(units)
+            if self._described is not None:
+                self._described.append(described)
 
 
-def _cut_and_describe(texts: Texts, options: Options) -> tuple[Units, Descriptions]:
+class _GrowingUnits:
+    """Units of documents that come slice by slice."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self._starts, self._stops, self._offsets = (Column(scratch, np.int64) for _ in range(3))
+        self._offsets.extend(np.zeros(1, np.int64))
+
+    @property
+    def document_count(self) -> int:
+        return len(self._offsets) - 1
+
+    @property
+    def unit_count(self) -> int:
+        return len(self._starts)
+
+    def append(self, part: Units) -> None:
+        self._offsets.extend(part.offsets[1:] + len(self._starts))
+        self._starts.extend(part.starts)
+        self._stops.extend(part.stops)
+
+    def truncate(self, document_count: int) -> None:
+        self._offsets.truncate(document_count + 1)
+        unit_count = int(self._offsets.values[-1])
+        self._starts.truncate(unit_count)
+        self._stops.truncate(unit_count)
+
+    def get(self) -> Units:
+        return Units(self._starts.values, self._stops.values, self._offsets.values)
+
+
+def _cut_and_describe(texts: Texts, options: Options, first: int) -> tuple[Units, Described]:
     units = cut_units(texts, options.unit)
-    return units, describe_units(texts.data, units)
+    return units, describe_units(texts.data, units, options, first)
 
 
 @dataclass(frozen=True)
@@ -174,6 +237,8 @@ def clean_corpus(
     document_ranks: Positions | None = None,
     lookout: Lookout | None = None,
     reference_count: int = 0,
+    scratch: Scratch | None = None,
+    progress: Progress | None = None,
 ) -> CleanedCorpus:
     """Clean documents together.
 
@@ -183,25 +248,94 @@ def clean_corpus(
         See `find_duplicates`.
     lookout
         Has the units and their descriptions, where one looked ahead.
+    scratch
+        Where columns are made.
+    progress
+        Is told how far it is.
     """
-    described: list[Descriptions] = []
-    units = lookout.finish(described) if lookout else cut_all_units(texts, options, threads)
+    scratch = scratch or Scratch()
+    units = lookout.finish() if lookout else cut_all_units(texts, options, threads, scratch)
     found = find_duplicates(
         texts,
         units,
         options,
         threads,
-        describe_all=described.pop if described else None,
+        describe=lookout.take_described if lookout else None,
         document_ranks=document_ranks,
         reference_count=reference_count,
+        scratch=scratch,
+        progress=progress,
     )
-    choice = choose_removed(units, found, filters)
+    return cut_duplicates(texts, units, found, filters, threads, scratch)
+
+
+def cut_duplicates(
+    texts: Texts,
+    units: Units,
+    found: Duplicates,
+    filters: Filters,
+    threads: int = 1,
+    scratch: Scratch | None = None,
+) -> CleanedCorpus:
+    """Take out of documents what was found and the filters choose."""
+    scratch = scratch or Scratch()
+    choice = choose_removed(units, found, filters, scratch)
     rows, row_removed = _with_dropped(found, choice)
-    removed = np.zeros(len(units), np.bool_)
-    removed[rows.units[row_removed]] = True
-    kept = cut_out(texts, units, removed)
-    points = count_all_code_points(texts, units, kept, threads)
+    removed = scratch.full(len(units), False, np.bool_)
+    _mark_removed(rows.units, row_removed, removed)
+    kept = cut_out(texts, units, removed, scratch)
+    del removed
+    points = count_all_code_points(texts, units, kept, threads, scratch)
     return CleanedCorpus(texts, units, rows, row_removed, choice, kept, points)
+
+
+@kernel
+def _mark_removed(units, row_removed, removed):
+    for row in range(len(units)):
+        removed[units[row]] = row_removed[row]
+
+
+@dataclass(frozen=True)
+class RowMeasures:
+    """What the rows of a corpus amount to, in code points.
+
+    Attributes
+    ----------
+    removed_chars
+        int64[document_count], in units that are taken out.
+    duplicate_chars
+        In all units that are duplicates.
+    """
+
+    removed_chars: Positions
+    duplicate_chars: int
+
+
+@kernel
+def _measure_rows(units, documents, removed, starts, stops, removed_chars):
+    total = np.int64(0)
+    for row in range(len(units)):
+        length = stops[units[row]] - starts[units[row]]
+        total += length
+        if removed[row]:
+            removed_chars[documents[row]] += length
+    return total
+
+
+def measure_rows(corpus: CleanedCorpus, scratch: Scratch | None = None) -> RowMeasures:
+    """Add up the rows of a corpus."""
+    scratch = scratch or Scratch()
+    rows, points = corpus.rows.units, corpus.points
+    removed_chars = scratch.full(len(corpus.texts), 0, np.int64)
+    total = _measure_rows(
+        rows,
+        find_documents(corpus.units, rows, scratch),
+        corpus.removed,
+        points.unit_starts,
+        points.unit_stops,
+        removed_chars,
+    )
+    return RowMeasures(removed_chars, int(total))
 
 
 def _with_dropped(found: Duplicates, choice: Choice) -> tuple[Duplicates, Flags]:
@@ -226,28 +360,21 @@ def _with_dropped(found: Duplicates, choice: Choice) -> tuple[Duplicates, Flags]
     return rows, np.concatenate([choice.rows, np.ones(count, np.bool_)])[order]
 
 
-def cut_all_units(texts: Texts, options: Options, threads: int) -> Units:
+def cut_all_units(
+    texts: Texts, options: Options, threads: int, scratch: Scratch | None = None
+) -> Units:
     """Cut documents into units, slices of documents in threads."""
-    bounds = cut_slices(np.diff(texts.offsets), _SLICE_BYTES)
-    parts: dict[int, Units] = {}
 
-    def work(first: int, last: int) -> None:
-        parts[first] = cut_units(Texts(texts.data, texts.offsets[first : last + 1]), options.unit)
+    def work(first: int, last: int) -> Units:
+        return cut_units(Texts(texts.data, texts.offsets[first : last + 1]), options.unit)
 
-    run_slices(work, bounds, threads)
-    return _join_units([parts[first] for first in bounds[:-1].tolist()])
-
-
-def _join_units(parts: list[Units]) -> Units:
-    nothing = np.empty(0, np.int64)
-    counts = np.concatenate([nothing, *(np.diff(part.offsets) for part in parts)])
-    offsets = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return Units(
-        np.concatenate([nothing, *(part.starts for part in parts)]),
-        np.concatenate([nothing, *(part.stops for part in parts)]),
-        offsets,
-    )
+    bounds = cut_many_slices(len(texts), texts.lengths, _SLICE_BYTES)
+    if len(bounds) == 2:
+        return work(0, len(texts))
+    units = _GrowingUnits(scratch or Scratch())
+    for part in map_slices(work, bounds, threads):
+        units.append(part)
+    return units.get()
 
 
 def rank_newest(dates: list[object | None]) -> Positions:
@@ -289,15 +416,23 @@ def _rank(keys: list[tuple[bool, bool, object]], reverse: bool = False) -> Posit
     return np.array([len(order) if key[0] else order[key[1:]] for key in keys], np.int64)
 
 
-def iterate_kept(corpus: CleanedCorpus, first: int, last: int) -> Iterator[bytes | None]:
-    """Yield the cleaned text of documents, None for one that did not change."""
-    data, kept, texts = corpus.texts.data, corpus.kept, corpus.texts
-    starts, stops, offsets = kept.starts.tolist(), kept.stops.tolist(), kept.offsets.tolist()
-    borders = texts.offsets.tolist()
-    for document in range(first, last):
-        segments = range(offsets[document], offsets[document + 1])
-        length = borders[document + 1] - borders[document]
-        if sum(stops[i] - starts[i] for i in segments) == length:
-            yield None
-        else:
-            yield b"".join(data[starts[i] : stops[i]].tobytes() for i in segments)
+def changes_of(
+    corpus: CleanedCorpus, first: int, last: int, dropped: Collection[int] = ()
+) -> Changes:
+    """Return what becomes of documents: changed is one that is not kept whole.
+
+    Parameters
+    ----------
+    dropped
+        Documents of the corpus that are left out.
+    """
+    texts, kept = corpus.texts, corpus.kept
+    offsets = kept.offsets[first : last + 1]
+    segments = slice(offsets[0], offsets[-1])
+    kept_bytes = np.zeros(offsets[-1] - offsets[0] + 1, np.int64)
+    np.cumsum(kept.stops[segments] - kept.starts[segments], out=kept_bytes[1:])
+    is_whole = np.diff(kept_bytes[offsets - offsets[0]]) == np.diff(texts.offsets[first : last + 1])
+    actions = np.where(is_whole, UNCHANGED, CHANGED).astype(np.uint8)
+    if dropped:
+        actions[[document in dropped for document in range(first, last)]] = DROPPED
+    return Changes(texts.data, actions, kept.starts, kept.stops, offsets)

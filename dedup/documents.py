@@ -4,11 +4,15 @@ Types alone. This module opens nothing and parses nothing.
 """
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup.columns import Bytes, Positions, Texts
 from dedup.errors import InputError
 
 Format = Literal["text", "html", "pdf", "docx", "jsonl", "csv", "parquet"]
@@ -189,15 +193,69 @@ class FileRecord:
     note: str = ""
 
 
-class Dropped(Enum):
-    """A change that leaves the document out."""
+# What becomes of a document.
+UNCHANGED: Final = 0
+CHANGED: Final = 1
+DROPPED: Final = 2
 
-    DROPPED = "dropped"
+
+@dataclass(frozen=True)
+class Changes:
+    """What becomes of the documents of a file.
+
+    Attributes
+    ----------
+    data
+        uint8[byte_count], UTF-8 that new texts are made of.
+    actions
+        uint8[document_count], UNCHANGED, CHANGED or DROPPED.
+    starts, stops
+        int64[segment_count], spans of `data`.
+    offsets
+        int64[document_count + 1], rising: the new text of a changed document
+        `i` is the segments from ``offsets[i]`` to ``offsets[i + 1]``, one after
+        the other. The first may be above 0, for these may be the documents of
+        one file among many.
+
+    Examples
+    --------
+    >>> changes = Changes.from_list([UNCHANGED, b"new", DROPPED])
+    >>> changes.actions.tolist(), changes.text(1)
+    ([0, 1, 2], b'new')
+    """
+
+    data: Bytes
+    actions: NDArray[np.uint8]
+    starts: Positions
+    stops: Positions
+    offsets: Positions
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @classmethod
+    def from_list(cls, changes: Sequence[int | bytes]) -> "Changes":
+        """Take UNCHANGED, DROPPED or a new text for each document."""
+        parts = [change if isinstance(change, bytes) else b"" for change in changes]
+        texts = Texts.from_bytes(parts)
+        actions = [CHANGED if isinstance(change, bytes) else change for change in changes]
+        return cls(
+            texts.data,
+            np.array(actions, np.uint8),
+            texts.offsets[:-1],
+            texts.offsets[1:],
+            np.arange(len(changes) + 1),
+        )
+
+    def text(self, document: int) -> bytes:
+        """Return the new text of a changed document."""
+        segments = slice(self.offsets[document], self.offsets[document + 1])
+        spans = zip(self.starts[segments].tolist(), self.stops[segments].tolist(), strict=True)
+        return b"".join(self.data[start:stop].tobytes() for start, stop in spans)
 
 
-DROPPED: Final = Dropped.DROPPED
-UNCHANGED: Final = None
-Change = bytes | None | Dropped
+class OtherDocumentsError(ValueError):
+    """The rows of a file hold other documents than its record says."""
 
 
 # What a reader finds of one row: line, byte, id, text, date, priority, and the

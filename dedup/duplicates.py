@@ -8,25 +8,29 @@ signature and are judged together, before anything is sketched.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dedup.columns import Bytes, Flags, Positions, Texts
-from dedup.folding import Descriptions, describe, fold_spans, same_spans
+from dedup.folding import PADDING_BYTES, Descriptions, describe, fold_spans, same_spans
 from dedup.kernels import kernel
 from dedup.options import Options
-from dedup.pairs import CHECKED, REFERENCE, CandidateFinder, build_buckets
+from dedup.pairs import CHECKED, NORMAL, REFERENCE, CandidateFinder, build_buckets
+from dedup.progress import Done, Progress
+from dedup.scratch import Column, Scratch
 from dedup.shingles import Sets, hash_shingles, measure_sets, score_pairs
 from dedup.signatures import hash_bands, sign
-from dedup.slices import cut_slices, run_slices
-from dedup.units import Units
+from dedup.slices import cut_many_slices, map_slices, run_slices
+from dedup.units import Units, find_documents
 
 EXACT, FOLDED, NEAR = 0, 1, 2
 KINDS = ("exact", "folded", "near")
 
 _PAIRS_A_SLICE = 1 << 13
+_UNITS_A_SLICE = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,30 @@ class Duplicates:
 
 
 @dataclass(frozen=True)
+class Described:
+    """What is known of units before one is held against another.
+
+    Attributes
+    ----------
+    compared
+        bool[unit_count], whether the unit is long enough to be compared.
+    units
+        int64[n], units that are compared, rising; an index into it is a place.
+    chars
+        int32[n], their length, folded.
+    numbers, fingerprints
+        uint64[n], hashes of their digits and of all of their folded text; both
+        differ between documents where each is cleaned by itself.
+    """
+
+    compared: Flags
+    units: Positions
+    chars: NDArray[np.int32]
+    numbers: NDArray[np.uint64]
+    fingerprints: NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
 class _Groups:
     """Compared units by folded text.
 
@@ -93,11 +121,11 @@ class _Verdicts:
     Attributes
     ----------
     canonicals, shared
-        int64[n], the match and how many shingles both have.
+        int32[n], the match and how many shingles both have.
     """
 
-    canonicals: Positions
-    shared: Positions
+    canonicals: NDArray[np.int32]
+    shared: NDArray[np.int32]
 
 
 @kernel
@@ -179,13 +207,124 @@ def _decide_again(
 
 
 @kernel
-def _number_passages(units, canonicals, ranks, passages):
+def _link_equal(order, fingerprints, firsts):
+    """Write for each rank the first that has the same fingerprint."""
+    first = np.int64(0)
+    for i in range(len(order)):
+        if i == 0 or fingerprints[order[i]] != fingerprints[order[i - 1]]:
+            first = order[i]
+        firsts[order[i]] = first
+
+
+@kernel
+def _number_groups(first_of_rank, firsts):
+    """Turn first ranks into numbers of groups, in place; return how many there are."""
+    count = np.int64(0)
+    for rank in range(len(first_of_rank)):
+        first = first_of_rank[rank]
+        if first == rank:
+            firsts[count] = rank
+            first_of_rank[rank] = count
+            count += 1
+        else:
+            first_of_rank[rank] = first_of_rank[first]
+    return count
+
+
+@kernel
+def _count_rows(units, firsts, group_of_rank, live_of_group, canonicals, border, has_reference):
+    rows = np.int64(0)
+    again = np.int64(0)
+    for rank in range(len(units)):
+        group = group_of_rank[rank]
+        live = live_of_group[group]
+        if live >= 0 and canonicals[live] >= 0:
+            rows += 1
+            again += firsts[group] != rank
+        elif (
+            firsts[group] != rank
+            and units[rank] >= border
+            and not (has_reference and units[firsts[group]] >= border)
+        ):
+            rows += 1
+    return rows, again
+
+
+@kernel
+def _find_later_copies(firsts, group_of_rank, live_of_group, canonicals, ranks):
+    count = 0
+    for rank in range(len(group_of_rank)):
+        group = group_of_rank[rank]
+        live = live_of_group[group]
+        if live >= 0 and canonicals[live] >= 0 and firsts[group] != rank:
+            ranks[count] = rank
+            count += 1
+
+
+@kernel
+def _list_rows(
+    units,
+    firsts,
+    group_of_rank,
+    exact,
+    live_of_group,
+    live,
+    canonicals,
+    shared,
+    sizes,
+    again_ranks,
+    again_canonicals,
+    again_shared,
+    border,
+    has_reference,
+    row_ranks,
+    row_canonicals,
+    scores,
+    containments,
+    kinds,
+):
+    row = 0
+    again = 0
+    for rank in range(len(units)):
+        group = group_of_rank[rank]
+        unit = live_of_group[group]
+        first = firsts[group]
+        if unit >= 0 and canonicals[unit] >= 0:
+            best = np.int64(canonicals[unit])
+            common = np.int64(shared[unit])
+            if again < len(again_ranks) and again_ranks[again] == rank:
+                best = again_canonicals[again]
+                common = again_shared[again]
+                again += 1
+            row_canonicals[row] = firsts[live[best]]
+            scores[row] = common / (sizes[unit] + sizes[best] - common)
+            containments[row] = common / min(sizes[unit], sizes[best])
+            kinds[row] = NEAR
+        elif (
+            first != rank
+            and units[rank] >= border
+            and not (has_reference and units[first] >= border)
+        ):
+            row_canonicals[row] = first
+            scores[row] = 1.0
+            containments[row] = 1.0
+            kinds[row] = EXACT if exact[rank] else FOLDED
+        else:
+            continue
+        row_ranks[row] = rank
+        row += 1
+
+
+@kernel
+def _number_passages(places, canonical_places, documents, canonical_documents, passages):
     passage = np.int64(-1)
-    for i in range(len(units)):
+    for i in range(len(places)):
         if (
             i == 0
-            or ranks[units[i]] != ranks[units[i - 1]] + 1
-            or ranks[canonicals[i]] != ranks[canonicals[i - 1]] + 1
+            or places[i] != places[i - 1] + 1
+            or documents[i] != documents[i - 1]
+            or canonical_places[i] != canonical_places[i - 1] + 1
+            or canonical_documents[i] != canonical_documents[i - 1]
         ):
             passage += 1
         passages[i] = passage
@@ -197,9 +336,11 @@ def find_duplicates(
     options: Options,
     threads: int = 1,
     *,
-    describe_all: Callable[[], Descriptions] | None = None,
+    describe: Callable[[], Described] | None = None,
     document_ranks: Positions | None = None,
     reference_count: int = 0,
+    scratch: Scratch | None = None,
+    progress: Progress | None = None,
 ) -> Duplicates:
     """Apply the law of the leader to all units of all documents.
 
@@ -211,7 +352,7 @@ def find_duplicates(
         Its units.
     threads
         Workers; the result is the same for any number.
-    describe_all
+    describe
         Gives the descriptions of all units, where there are some already; a
         function, so that nobody holds them when they have been used.
     document_ranks
@@ -220,199 +361,282 @@ def find_duplicates(
     reference_count
         How many documents at the beginning are the reference: all their units
         stay, the others are held against them alone.
+    scratch
+        Where columns are made; the result's too.
+    progress
+        Is told how far it is.
 
     Notes
     -----
     Time is linear in the text, plus n log n in the units, plus the pairs that
     are scored, of which a unit has at most ``bands * (bucket_cap + 16)``.
     """
+    scratch = scratch or Scratch()
+    progress = progress or Progress()
     data = documents.data
-    document_of = np.repeat(np.arange(len(documents), dtype=np.int32), np.diff(units.offsets))
-    descriptions = describe_all() if describe_all else describe_units(data, units, threads)
-    compared = _is_long_enough(descriptions, options)
-    numbers = descriptions.numbers if options.numbers else np.zeros(len(units), np.uint64)
-    if options.scope == "document":
-        # Units of two documents then have no fingerprint and no band in common.
-        salt = (document_of.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        numbers = numbers ^ salt
-        descriptions = replace(descriptions, fingerprints=descriptions.fingerprints ^ salt)
-    in_order = np.flatnonzero(compared)
-    if reference_count == 0:
-        in_order = _order_units(in_order, descriptions, document_of, document_ranks, options)
-    groups = _group_equal(data, units, descriptions, in_order, threads)
-    leaders = groups.units[groups.firsts]
-    numbers = numbers[leaders]
+    described = describe() if describe else describe_all(data, units, options, threads, scratch)
+    has_reference = reference_count > 0
+    border = int(units.offsets[reference_count])
+    compared, places = described.compared, described.units
+    order = None
+    if not has_reference:
+        order = _order_places(described, units, document_ranks, options, scratch)
+    in_order = places if order is None else scratch.take(places, order)
+    with progress.stage("finding equal units"):
+        fingerprints = _in_order(described.fingerprints, order, scratch)
+        groups = _group_equal(data, units, in_order, fingerprints, threads, scratch)
+    leaders = scratch.take(in_order, groups.firsts)
+    numbers = scratch.take(_in_order(described.numbers, order, scratch), groups.firsts)
     # Band keys are the most memory of all; what is done with goes before.
-    del descriptions
-    keys = _sketch(data, units, leaders, numbers, options, threads)
-    buckets, live = build_buckets(keys, options.bucket_cap, threads)
-    folded = _fold(data, units, leaders[live])
-    sets = _measure_sets(folded, options, threads)
-    roles = np.zeros(len(units), np.uint8)
-    if reference_count:
-        roles = np.where(document_of < reference_count, REFERENCE, CHECKED).astype(np.uint8)
-    finder = CandidateFinder(buckets, roles[leaders[live]])
-    verdicts = _apply_law(folded, sets, finder, options, threads)
+    del described, fingerprints
+    keys = _sketch(data, units, leaders, numbers, options, threads, scratch, progress)
+    del numbers
+    with progress.stage("grouping bands"):
+        buckets, live = build_buckets(keys, options.bucket_cap, threads, scratch)
+    live_units = scratch.take(leaders, live)
+    folded, sets = _fold_live(data, units, live_units, options, threads, scratch)
+    roles = scratch.full(len(live), NORMAL, np.uint8)
+    if has_reference:
+        np.subtract(CHECKED, live_units < border, out=roles, casting="unsafe")
+    finder = CandidateFinder(buckets, roles, scratch)
+    verdicts = _apply_law(folded, sets, finder, options, threads, scratch, progress)
 
     # From verdicts on live leaders to rows for all units.
-    live_of_group = np.full(len(leaders), -1, np.int64)
-    live_of_group[live] = np.arange(len(live))
-    live_of_rank = live_of_group[groups.of_rank]
-    is_first = np.zeros(len(groups.units), np.bool_)
-    is_first[groups.firsts] = True
-    is_near = np.zeros(len(groups.units), np.bool_)
-    in_live = live_of_rank >= 0
-    is_near[in_live] = verdicts.canonicals[live_of_rank[in_live]] >= 0
-    near_ranks = np.flatnonzero(is_near)
-    near = _Verdicts(
-        verdicts.canonicals[live_of_rank[near_ranks]], verdicts.shared[live_of_rank[near_ranks]]
-    )
-    _judge_again(
-        near_ranks,
-        is_first,
-        live_of_rank,
-        groups.firsts[live],
-        near,
+    live_of_group = scratch.full(len(leaders), -1, np.int32)
+    live_of_group[live] = np.arange(len(live), dtype=np.int32)
+    del leaders, live_units
+    judged = (groups.firsts, groups.of_rank, live_of_group, verdicts.canonicals)
+    row_count, again_count = _count_rows(in_order, *judged, border, has_reference)
+    again = np.empty(again_count, np.int64)
+    _find_later_copies(*judged, again)
+    again_verdicts = _judge_again(
+        again,
+        live_of_group[groups.of_rank[again]],
+        scratch.take(groups.firsts, live),
+        verdicts,
         folded,
         sets,
         finder,
         options,
         threads,
     )
-    sizes, capped_count = sets.sizes, int(buckets.full.sum())
-    del folded, sets, finder, buckets
-    near_sizes = sizes[live_of_rank[near_ranks]]
-    canonical_sizes = sizes[near.canonicals]
-    is_equal = ~is_first & ~is_near & (roles[leaders[groups.of_rank]] != CHECKED)
-    is_equal &= roles[groups.units] != REFERENCE
-    equal_ranks = np.flatnonzero(is_equal)
-
-    found_ranks = np.concatenate([near_ranks, equal_ranks])
-    found = groups.units[found_ranks]
-    order = np.argsort(found)
-    ones = np.ones(len(equal_ranks))
-    scores = np.concatenate([near.shared / (near_sizes + canonical_sizes - near.shared), ones])
-    containments = np.concatenate([near.shared / np.minimum(near_sizes, canonical_sizes), ones])
-    canonicals = np.concatenate(
-        [leaders[live[near.canonicals]], leaders[groups.of_rank[equal_ranks]]]
+    ranks, canonical_ranks = (scratch.empty(row_count, np.int64) for _ in range(2))
+    scores, containments = (scratch.empty(row_count, np.float64) for _ in range(2))
+    kinds = scratch.empty(row_count, np.uint8)
+    _list_rows(
+        in_order,
+        groups.firsts,
+        groups.of_rank,
+        groups.exact,
+        live_of_group,
+        live,
+        verdicts.canonicals,
+        verdicts.shared,
+        sets.sizes,
+        again,
+        *again_verdicts,
+        border,
+        has_reference,
+        ranks,
+        canonical_ranks,
+        scores,
+        containments,
+        kinds,
     )
-    kinds = np.concatenate(
-        [
-            np.full(len(near_ranks), NEAR, np.uint8),
-            np.where(groups.exact[equal_ranks], EXACT, FOLDED).astype(np.uint8),
-        ]
-    )
-    passages = np.empty(len(found), np.int64)
-    found, canonicals = found[order], canonicals[order]
-    # One more at the border of two documents, so that no passage goes over it.
-    ranks = np.cumsum(compared) + np.repeat(np.arange(len(documents)), np.diff(units.offsets))
-    _number_passages(found, canonicals, ranks, passages)
+    capped_count = int(np.count_nonzero(buckets.full))
+    del folded, sets, finder, buckets, groups, in_order
+    if order is not None:
+        ranks, canonical_ranks = scratch.take(order, ranks), scratch.take(order, canonical_ranks)
+        by_unit = scratch.sort(ranks)
+        ranks, canonical_ranks, scores, containments, kinds = (
+            scratch.take(column, by_unit)
+            for column in (ranks, canonical_ranks, scores, containments, kinds)
+        )
+    found, canonicals = scratch.take(places, ranks), scratch.take(places, canonical_ranks)
+    passages = scratch.empty(row_count, np.int64)
+    homes = (find_documents(units, which, scratch) for which in (found, canonicals))
+    _number_passages(ranks, canonical_ranks, *homes, passages)
     return Duplicates(
-        found,
-        canonicals,
-        scores[order],
-        containments[order],
-        kinds[order],
-        passages,
-        compared,
-        capped_count,
+        found, canonicals, scores, containments, kinds, passages, compared, capped_count
     )
 
 
-def describe_units(data: Bytes, units: Units, threads: int = 1) -> Descriptions:
-    """Fold units and describe what comes out."""
-    count = len(units)
-    found = Descriptions(
-        np.empty(count, np.int64),
-        np.empty(count, np.int64),
-        np.empty(count, np.uint64),
-        np.empty(count, np.uint64),
-    )
+def describe_units(
+    data: Bytes, units: Units, options: Options, first_document: int = 0
+) -> Described:
+    """Describe the units of some documents.
 
-    def work(first: int, last: int) -> None:
-        rows = slice(first, last)
-        seen = describe(fold_spans(data, units.starts[rows], units.stops[rows]))
-        found.spaced_chars[rows] = seen.spaced_chars
-        found.unspaced_chars[rows] = seen.unspaced_chars
-        found.numbers[rows] = seen.numbers
-        found.fingerprints[rows] = seen.fingerprints
+    Parameters
+    ----------
+    first_document
+        Which the first one is among all.
+    """
+    seen = describe(fold_spans(data, units.starts, units.stops))
+    compared = _is_long_enough(seen, options)
+    rows = np.flatnonzero(compared)
+    chars = (seen.spaced_chars + seen.unspaced_chars)[rows].astype(np.int32)
+    numbers = seen.numbers[rows] if options.numbers else np.zeros(len(rows), np.uint64)
+    fingerprints = seen.fingerprints[rows]
+    if options.scope == "document":
+        # Units of two documents then have no fingerprint and no band in common.
+        document_count = len(units.offsets) - 1
+        documents = np.arange(first_document + 1, first_document + document_count + 1)
+        salt = np.repeat(documents.astype(np.uint64), np.diff(units.offsets))[rows]
+        salt *= np.uint64(0x9E3779B97F4A7C15)
+        numbers, fingerprints = numbers ^ salt, fingerprints ^ salt
+    return Described(compared, rows, chars, numbers, fingerprints)
 
-    run_slices(work, cut_slices(units.stops - units.starts), threads)
-    return found
+
+class Describing:
+    """Descriptions of units that come slice by slice."""
+
+    def __init__(self, scratch: Scratch, expected_units: int = 0) -> None:
+        self._compared = Column(scratch, np.bool_, expected_units)
+        kinds = (np.int64, np.int32, np.uint64, np.uint64)
+        self._columns = [Column(scratch, kind, expected_units) for kind in kinds]
+
+    def __len__(self) -> int:
+        return len(self._compared)
+
+    def append(self, part: Described) -> None:
+        """Take the descriptions of units that come next."""
+        values: tuple[NDArray[Any], ...] = (
+            part.units + len(self),
+            part.chars,
+            part.numbers,
+            part.fingerprints,
+        )
+        for column, more in zip(self._columns, values, strict=True):
+            column.extend(more)
+        self._compared.extend(part.compared)
+
+    def truncate(self, unit_count: int) -> None:
+        """Forget all but the first units."""
+        self._compared.truncate(unit_count)
+        compared_count = int(np.searchsorted(self._columns[0].values, unit_count))
+        for column in self._columns:
+            column.truncate(compared_count)
+
+    def get(self) -> Described:
+        """Return all that came."""
+        return Described(self._compared.values, *(column.values for column in self._columns))
 
 
-def _is_long_enough(descriptions: Descriptions, options: Options) -> Flags:
+def describe_all(
+    data: Bytes, units: Units, options: Options, threads: int = 1, scratch: Scratch | None = None
+) -> Described:
+    """Describe all units, slices of documents in threads."""
+    described = Describing(scratch or Scratch(), len(units))
+
+    def work(first: int, last: int) -> Described:
+        offsets = units.offsets[first : last + 1]
+        rows = slice(int(offsets[0]), int(offsets[-1]))
+        part = Units(units.starts[rows], units.stops[rows], offsets)
+        return describe_units(data, part, options, first)
+
+    def lengths(first: int, last: int) -> Positions:
+        return np.diff(units.offsets[first : last + 1])
+
+    document_count = len(units.offsets) - 1
+    bounds = cut_many_slices(document_count, lengths, _UNITS_A_SLICE)
+    for part in map_slices(work, bounds, threads):
+        described.append(part)
+    return described.get()
+
+
+def _is_long_enough(lengths: Descriptions, options: Options) -> Flags:
     """Tell which units are compared; in mixed text each script counts by its own measure."""
     enough: Flags = (
-        descriptions.spaced_chars * options.min_chars_unspaced
-        + descriptions.unspaced_chars * options.min_chars
+        lengths.spaced_chars * options.min_chars_unspaced
+        + lengths.unspaced_chars * options.min_chars
         >= options.min_chars * options.min_chars_unspaced
     )
     return enough
 
 
-def _order_units(
-    compared: Positions,
-    descriptions: Descriptions,
-    document_of: NDArray[np.int32],
+def _order_places(
+    described: Described,
+    units: Units,
     document_ranks: Positions | None,
     options: Options,
-) -> Positions:
-    """Put compared units in the order of the keep policy."""
+    scratch: Scratch,
+) -> Positions | None:
+    """Return the places in the order of the keep policy; None where it is that of reading."""
+    count = len(described.units)
     match options.keep:
         case "last":
-            return compared[::-1]
+            order = scratch.empty(count, np.int64)
+            for first in range(0, count, _UNITS_A_SLICE):
+                last = min(first + _UNITS_A_SLICE, count)
+                order[count - last : count - first] = np.arange(last - 1, first - 1, -1)
+            return order
         case "longest":
-            chars = descriptions.spaced_chars + descriptions.unspaced_chars
-            return compared[np.argsort(-chars[compared], kind="stable")]
+            keys = scratch.empty(count, np.int32)
+            return scratch.sort(np.negative(described.chars, out=keys))
         case "newest" | "priority" if document_ranks is not None:
-            ranks = document_ranks[document_of[compared]]
-            return compared[np.argsort(ranks, kind="stable")]
-    return compared
+            keys = scratch.empty(count, np.int64)
+            _rank_places(described.units, units.offsets, document_ranks, keys)
+            return scratch.sort(keys)
+    return None
+
+
+@kernel
+def _rank_places(units, offsets, document_ranks, keys):
+    document = np.int64(0)
+    for place in range(len(units)):
+        while offsets[document + 1] <= units[place]:
+            document += 1
+        keys[place] = document_ranks[document]
+
+
+def _in_order(
+    values: NDArray[np.uint64], order: Positions | None, scratch: Scratch
+) -> NDArray[np.uint64]:
+    return values if order is None else scratch.take(values, order)
 
 
 def _group_equal(
-    data: Bytes, units: Units, descriptions: Descriptions, in_order: Positions, threads: int
+    data: Bytes,
+    units: Units,
+    in_order: Positions,
+    fingerprints: NDArray[np.uint64],
+    threads: int,
+    scratch: Scratch,
 ) -> _Groups:
     """Group units, which stand in the order of the policy, that are equal once folded."""
-    by_print = np.argsort(descriptions.fingerprints[in_order], kind="stable")
-    prints = descriptions.fingerprints[in_order[by_print]]
-    begins = np.ones(len(prints), np.bool_)
-    begins[1:] = prints[1:] != prints[:-1]
-    first_of_rank = np.empty(len(in_order), np.int64)
-    first_of_rank[by_print] = by_print[begins][np.cumsum(begins) - 1]
+    count = len(in_order)
+    first_of_rank = scratch.empty(count, np.int64)
+    _link_equal(scratch.sort(fingerprints), fingerprints, first_of_rank)
 
     # The same fingerprint is no proof: the texts are compared.
-    ranks = np.arange(len(in_order))
-    exact = np.ones(len(in_order), np.bool_)
-    again = np.flatnonzero(first_of_rank != ranks)
-    left, right = in_order[again], in_order[first_of_rank[again]]
-    exact[again] = same_spans(
-        data, units.starts[left], units.stops[left], units.starts[right], units.stops[right]
-    )
-    doubtful = again[~exact[again]]
-    equal = np.empty(len(doubtful), np.bool_)
+    exact = scratch.full(count, True, np.bool_)
 
-    def work(first: int, last: int) -> None:
-        rows = doubtful[first:last]
-        both = _fold(data, units, np.concatenate([in_order[rows], in_order[first_of_rank[rows]]]))
-        middle = len(rows)
-        equal[first:last] = same_spans(
+    def work(begin: int, end: int) -> Positions:
+        again = begin + np.flatnonzero(first_of_rank[begin:end] != np.arange(begin, end))
+        left, right = in_order[again], in_order[first_of_rank[again]]
+        spans = (units.starts[left], units.stops[left], units.starts[right], units.stops[right])
+        same = same_spans(data, *spans)
+        exact[again] = same
+        doubtful = again[~same]
+        rows = in_order[np.concatenate([doubtful, first_of_rank[doubtful]])]
+        both = _fold(data, units, rows)
+        middle = len(doubtful)
+        equal = same_spans(
             both.data,
             both.offsets[:middle],
             both.offsets[1 : middle + 1],
             both.offsets[middle:-1],
             both.offsets[middle + 1 :],
         )
+        return doubtful[~equal]
 
-    doubtful_units = in_order[doubtful]
-    run_slices(
-        work, cut_slices(units.stops[doubtful_units] - units.starts[doubtful_units]), threads
-    )
-    unequal = doubtful[~equal]
-    first_of_rank[unequal] = unequal
-    firsts = np.flatnonzero(first_of_rank == ranks)
-    return _Groups(in_order, firsts, np.searchsorted(firsts, first_of_rank), exact)
+    bounds = np.append(np.arange(0, count, _UNITS_A_SLICE), count)
+    # Written when all were looked at, for others look at the first of theirs.
+    for unequal in list(map_slices(work, bounds, threads)):
+        first_of_rank[unequal] = unequal
+    firsts_room = scratch.empty(count, np.int64)
+    group_count = _number_groups(first_of_rank, firsts_room)
+    return _Groups(in_order, firsts_room[:group_count], first_of_rank, exact)
 
 
 def _fold(data: Bytes, units: Units, which: Positions) -> Texts:
@@ -426,9 +650,11 @@ def _sketch(
     numbers: NDArray[np.uint64],
     options: Options,
     threads: int,
+    scratch: Scratch,
+    progress: Progress,
 ) -> list[NDArray[np.uint64]]:
     """Compute the band keys of some units: uint64[n] for each band."""
-    keys = [np.empty(len(which), np.uint64) for _ in range(options.bands)]
+    keys = [scratch.empty(len(which), np.uint64) for _ in range(options.bands)]
 
     def work(first: int, last: int) -> None:
         shingles = hash_shingles(_fold(data, units, which[first:last]), options)
@@ -437,20 +663,50 @@ def _sketch(
         for band in range(options.bands):
             keys[band][first:last] = part[band]
 
-    run_slices(work, cut_slices(units.stops[which] - units.starts[which]), threads)
+    bounds = _cut_by_length(units, which)
+    with progress.stage("sketching", len(which), "units") as done:
+        run_slices(work, bounds, threads, done)
     return keys
 
 
-def _measure_sets(folded: Texts, options: Options, threads: int) -> Sets:
-    sets = Sets(np.empty(len(folded), np.int64), np.empty((len(folded), 8), np.uint64))
+def _cut_by_length(units: Units, which: Positions) -> Positions:
+    def lengths(first: int, last: int) -> Positions:
+        rows = which[first:last]
+        spans: Positions = units.stops[rows] - units.starts[rows]
+        return spans
 
-    def work(first: int, last: int) -> None:
-        part = measure_sets(Texts(folded.data, folded.offsets[first : last + 1]), options)
+    return cut_many_slices(len(which), lengths)
+
+
+def _fold_live(
+    data: Bytes,
+    units: Units,
+    which: Positions,
+    options: Options,
+    threads: int,
+    scratch: Scratch,
+) -> tuple[Texts, Sets]:
+    """Fold some units once more, to stay, and measure their sets of shingles."""
+    text = Column(scratch, np.uint8)
+    offsets = scratch.empty(len(which) + 1, np.int64)
+    offsets[0] = 0
+    sets = Sets(scratch.empty(len(which), np.int64), scratch.empty((len(which), 8), np.uint64))
+
+    def work(first: int, last: int) -> Texts:
+        folded = _fold(data, units, which[first:last])
+        part = measure_sets(folded, options)
         sets.sizes[first:last] = part.sizes
         sets.maps[first:last] = part.maps
+        return folded
 
-    run_slices(work, cut_slices(np.diff(folded.offsets)), threads)
-    return sets
+    bounds = _cut_by_length(units, which)
+    for first, last, folded in zip(
+        bounds[:-1], bounds[1:], map_slices(work, bounds, threads), strict=True
+    ):
+        offsets[first + 1 : last + 1] = folded.offsets[1:] + len(text)
+        text.extend(folded.data[: folded.offsets[-1]])
+    text.extend(np.zeros(PADDING_BYTES, np.uint8))
+    return Texts(text.values, offsets), sets
 
 
 def _score(
@@ -466,13 +722,35 @@ def _score(
 
 
 def _apply_law(
-    folded: Texts, sets: Sets, finder: CandidateFinder, options: Options, threads: int
+    folded: Texts,
+    sets: Sets,
+    finder: CandidateFinder,
+    options: Options,
+    threads: int,
+    scratch: Scratch,
+    progress: Progress,
 ) -> _Verdicts:
     """Decide unit after unit: pairs are scored a wave at a time, by all threads."""
     count = len(folded)
-    verdicts = _Verdicts(np.full(count, -1, np.int64), np.zeros(count, np.int64))
+    verdicts = _Verdicts(scratch.full(count, -1, np.int32), scratch.full(count, 0, np.int32))
+    pair_of = scratch.full(count, 0, np.int32)
+    with progress.stage("comparing", count, "units") as done:
+        _decide_all(folded, sets, finder, options, threads, pair_of, verdicts, done)
+    return verdicts
+
+
+def _decide_all(
+    folded: Texts,
+    sets: Sets,
+    finder: CandidateFinder,
+    options: Options,
+    threads: int,
+    pair_of: NDArray[np.int32],
+    verdicts: _Verdicts,
+    done: Done,
+) -> None:
     buckets = finder.buckets
-    pair_of = np.zeros(count, np.int64)
+    count = len(folded)
     first = 0
     while first < count:
         wave = finder.next_wave(first)
@@ -496,38 +774,47 @@ def _apply_law(
             verdicts.canonicals,
             verdicts.shared,
         )
+        done(wave.last - first)
         first = wave.last
-    return verdicts
 
 
 def _judge_again(
-    near_ranks: Positions,
-    is_first: Flags,
-    live_of_rank: Positions,
+    ranks: Positions,
+    live: NDArray[np.int32],
     live_ranks: Positions,
-    near: _Verdicts,
+    verdicts: _Verdicts,
     folded: Texts,
     sets: Sets,
     finder: CandidateFinder,
     options: Options,
     threads: int,
-) -> None:
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Hold repeated texts that go against what came to stay since the first of them.
 
     A later copy of a duplicate goes too, but its canonical may be another: a
-    unit in between that is more alike. `near` is corrected in place.
+    unit in between that is more alike.
+
+    Parameters
+    ----------
+    ranks, live
+        int[n], later copies: their ranks, rising, and their numbers among live units.
+    live_ranks
+        int64[live_count], rank of the first unit with each live text.
+
+    Returns
+    -------
+    canonicals, shared
+        int32[n], as in the verdicts.
     """
-    again = np.flatnonzero(~is_first[near_ranks])
-    if len(again) == 0:
-        return
-    ranks = near_ranks[again]
-    units, rows = np.unique(live_of_rank[ranks], return_inverse=True)
+    best, best_shared = verdicts.canonicals[live], verdicts.shared[live]
+    if len(ranks) == 0:
+        return best, best_shared
+    units, rows = np.unique(live.astype(np.int64), return_inverse=True)
     last_ranks = np.zeros(len(units), np.int64)
     np.maximum.at(last_ranks, rows, ranks)
     latest = np.searchsorted(live_ranks, last_ranks) - 1
     left, right = finder.later_pairs(units, latest)
     shared = _score(folded, units[left], right, sets, options, threads)
-    best, best_shared = near.canonicals[again], near.shared[again]
     _decide_again(
         ranks,
         rows,
@@ -540,5 +827,4 @@ def _judge_again(
         best,
         best_shared,
     )
-    near.canonicals[again] = best
-    near.shared[again] = best_shared
+    return best, best_shared

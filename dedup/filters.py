@@ -12,7 +12,9 @@ import numpy as np
 from dedup.columns import Flags, Positions
 from dedup.duplicates import Duplicates
 from dedup.errors import OptionsError
-from dedup.units import Units
+from dedup.kernels import kernel
+from dedup.scratch import Scratch
+from dedup.units import Units, find_documents
 
 Boilerplate = Literal["keep-first", "keep-all", "drop-all"]
 
@@ -77,7 +79,45 @@ class Choice:
     boilerplate_documents: Positions
 
 
-def choose_removed(units: Units, found: Duplicates, filters: Filters) -> Choice:
+@kernel
+def _mark_long_runs(units, compared, documents, canonical_documents, least, removed):
+    """Mark rows of runs that are long enough, and those inside one document."""
+    first = 0
+    for i in range(len(units)):
+        ends = i + 1 == len(units) or documents[i + 1] != documents[i]
+        # Units between two rows that were compared are no duplicates.
+        for unit in range(units[i] + 1, 0 if ends else units[i + 1]):
+            ends = ends or compared[unit]
+        if ends:
+            for k in range(first, i + 1):
+                removed[k] = i + 1 - first >= least or documents[k] == canonical_documents[k]
+            first = i + 1
+
+
+@kernel
+def _count_documents(order, canonicals, documents, canonical_documents, counts):
+    """Count in how many documents each canonical stands; rows of one are in reading order."""
+    count = 0
+    groups = 0
+    for i in range(len(order)):
+        row = order[i]
+        is_first = i == 0 or canonicals[order[i - 1]] != canonicals[row]
+        if is_first:
+            count = 1
+        if documents[row] != canonical_documents[row] and (
+            is_first or documents[order[i - 1]] != documents[row]
+        ):
+            count += 1
+        if i + 1 == len(order) or canonicals[order[i + 1]] != canonicals[row]:
+            counts[groups, 0] = canonicals[row]
+            counts[groups, 1] = count
+            groups += 1
+    return groups
+
+
+def choose_removed(
+    units: Units, found: Duplicates, filters: Filters, scratch: Scratch | None = None
+) -> Choice:
     """Choose which duplicates are taken out.
 
     Notes
@@ -85,41 +125,30 @@ def choose_removed(units: Units, found: Duplicates, filters: Filters) -> Choice:
     A run is counted in units that were compared, within a document; whether
     its canonicals follow one another does not matter.
     """
-    document_of = np.repeat(np.arange(len(units.offsets) - 1), np.diff(units.offsets))
-    documents, others = document_of[found.units], document_of[found.canonicals]
-    removed = np.ones(len(found), np.bool_)
-    if filters.min_run > 1 and len(found):
-        # One more at the border of two documents, so that no run goes over it.
-        ranks = (np.cumsum(found.compared) + document_of)[found.units]
-        begins = np.concatenate([[True], np.diff(ranks) != 1])
-        run = np.cumsum(begins) - 1
-        removed = (np.bincount(run)[run] >= filters.min_run) | (documents == others)
-    boilerplate, counts = _find_boilerplate(found, documents, document_of, filters)
-    is_boilerplate = np.isin(found.canonicals, boilerplate)
+    scratch = scratch or Scratch()
+    removed = scratch.full(len(found), True, np.bool_)
+    boilerplate, counts = np.empty(0, np.int64), np.empty(0, np.int64)
+    if filters.min_run > 1 or filters.boilerplate_over:
+        documents = find_documents(units, found.units, scratch)
+        others = find_documents(units, found.canonicals, scratch)
+        if filters.min_run > 1:
+            _mark_long_runs(
+                found.units, found.compared, documents, others, filters.min_run, removed
+            )
+        if filters.boilerplate_over:
+            order = scratch.sort(found.canonicals)
+            groups = scratch.empty((len(found), 2), np.int64)
+            groups = groups[: _count_documents(order, found.canonicals, documents, others, groups)]
+            boilerplate, counts = groups[groups[:, 1] >= filters.boilerplate_over].T
     dropped = boilerplate[:0]
-    if filters.boilerplate == "keep-all":
-        removed &= ~is_boilerplate
-    elif filters.boilerplate == "drop-all":
-        removed |= is_boilerplate
-        dropped = boilerplate
+    if filters.boilerplate != "keep-first" and len(boilerplate):
+        is_boilerplate = np.isin(found.canonicals, boilerplate)
+        if filters.boilerplate == "keep-all":
+            removed &= ~is_boilerplate
+        else:
+            removed |= is_boilerplate
+            dropped = boilerplate
     if filters.annotate:
         removed[:] = False
         dropped = boilerplate[:0]
     return Choice(removed, dropped, boilerplate, counts)
-
-
-def _find_boilerplate(
-    found: Duplicates, documents: Positions, document_of: Positions, filters: Filters
-) -> tuple[Positions, Positions]:
-    """Return canonicals that stand in enough documents, themselves counted, and in how many."""
-    if filters.boilerplate_over == 0 or len(found) == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    places = np.concatenate(
-        [
-            found.canonicals * len(document_of) + documents,
-            found.canonicals * len(document_of) + document_of[found.canonicals],
-        ]
-    )
-    canonicals, counts = np.unique(np.unique(places) // len(document_of), return_counts=True)
-    often = counts >= filters.boilerplate_over
-    return canonicals[often], counts[often]

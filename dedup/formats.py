@@ -4,46 +4,41 @@ The way in and out of a corpus: `find_files`, `read_documents`, `rewrite_file`.
 It decides nothing about what is a duplicate.
 """
 
-from collections.abc import Iterator
-from itertools import chain, repeat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dedup.csv_rows import read_csv_rows, rewrite_csv
 from dedup.documents import (
+    CHANGED,
     DROPPED,
     UNCHANGED,
     Batch,
-    Change,
+    Changes,
     CorpusFile,
-    Dropped,
     Failure,
     Fields,
     FileError,
     FileRecord,
     Limits,
+    OtherDocumentsError,
     Row,
 )
 from dedup.errors import InputError
 from dedup.extracts import extract_text
 from dedup.filelist import find_files, output_name
 from dedup.files import decode_source
+from dedup.json_rows import read_json_rows, rewrite_json
 from dedup.row_groups import read_parquet_rows, rewrite_parquet
-from dedup.rows import (
-    FewerChangesError,
-    read_csv_rows,
-    read_json_rows,
-    rewrite_csv,
-    rewrite_json,
-)
 from dedup.streams import InputStream, OutputStream
 
 __all__ = [
+    "CHANGED",
     "DROPPED",
     "UNCHANGED",
     "Batch",
-    "Change",
+    "Changes",
     "CorpusFile",
     "DocumentReader",
-    "Dropped",
     "Failure",
     "Fields",
     "FileError",
@@ -72,12 +67,14 @@ class DocumentReader(Iterator[Batch]):
         failures: list[Failure],
         limits: Limits,
         seen: set[str],
+        done: Callable[[int], None] | None,
     ) -> None:
         self._file = file
         self._fields = fields
         self._limits = limits
         self._failures = failures
         self._seen = seen
+        self._done = done
         # Apart until the file is read to its end, so that it can be withdrawn.
         self._own_ids: set[str] = set()
         self._own_failures: list[Failure] = []
@@ -120,7 +117,7 @@ class DocumentReader(Iterator[Batch]):
 
     def _read_file(self) -> Iterator[Batch]:
         file = self._file
-        stream = InputStream(file, self._limits)
+        stream = InputStream(file, self._limits, self._done)
         if file.format == "text":
             data = stream.read()
             source = decode_source(file.name, data)
@@ -204,6 +201,7 @@ def read_documents(
     failures: list[Failure],
     limits: Limits | None = None,
     seen: set[str] | None = None,
+    done: Callable[[int], None] | None = None,
 ) -> DocumentReader:
     """Read the documents of a file, in batches of about 4 MB of text.
 
@@ -222,6 +220,8 @@ def read_documents(
         Ids that are taken. Those of this file are added once it was read to
         its end. A row whose id is taken is named by file and line instead,
         and listed.
+    done
+        Is told of bytes of the file that were read.
 
     Returns
     -------
@@ -237,7 +237,7 @@ def read_documents(
         do not count, and the caller must forget them.
     """
     return DocumentReader(
-        file, fields, failures, limits or Limits(), set() if seen is None else seen
+        file, fields, failures, limits or Limits(), set() if seen is None else seen, done
     )
 
 
@@ -261,9 +261,10 @@ def rewrite_file(
     file: CorpusFile,
     fields: Fields,
     target: Path,
-    changes: Iterator[Change],
+    changes: Changes,
     record: FileRecord | None = None,
     limits: Limits | None = None,
+    done: Callable[[int], None] | None = None,
 ) -> None:
     """Write a file's cleaned mirror, whole or not at all.
 
@@ -274,11 +275,13 @@ def rewrite_file(
     target
         Where it goes; see `output_name`. Folders on the way are made.
     changes
-        One for each document that `read_documents` gave, in that order:
-        UNCHANGED keeps its bytes, bytes are its new text in UTF-8, DROPPED
-        leaves it out; of a file that is one document, nothing is written then.
+        What becomes of each document that `read_documents` gave, in that
+        order. One that is UNCHANGED keeps its bytes, one that is DROPPED is
+        left out; of a file that is one document, nothing is written then.
     record
         What `read_documents` found; without it the file is read once more.
+    done
+        Is told of bytes of the file that were read again.
 
     Raises
     ------
@@ -287,7 +290,8 @@ def rewrite_file(
     OutputError
         When the target cannot be written.
     ValueError
-        When there are not as many changes as documents.
+        When there are not as many changes as documents, or the record is of
+        other fields.
 
     Notes
     -----
@@ -301,13 +305,18 @@ def rewrite_file(
         for _ in reader:
             pass
         record = reader.record
+    if len(changes) != record.document_count:
+        raise ValueError(
+            f"{file.name}: not as many changes as documents: "
+            f"{len(changes)} for {record.document_count}"
+        )
     try:
-        _rewrite(file, fields, target, changes, record, limits)
-    except (FileError, FewerChangesError) as error:
+        _rewrite(file, fields, target, changes, record, limits, done)
+    except (FileError, OtherDocumentsError) as error:
         # Whatever went wrong: if it is another file, that is why.
         _check_same(file, record)
-        if isinstance(error, FewerChangesError):
-            raise ValueError(f"{file.name}: fewer changes than documents") from error
+        if isinstance(error, OtherDocumentsError):
+            raise ValueError(f"{file.name}: its record is of other documents") from error
         raise
 
 
@@ -315,80 +324,56 @@ def _rewrite(
     file: CorpusFile,
     fields: Fields,
     target: Path,
-    changes: Iterator[Change],
+    changes: Changes,
     record: FileRecord,
     limits: Limits,
+    done: Callable[[int], None] | None,
 ) -> None:
-    stream = InputStream(file, limits)
-    if file.format in ("text", "html", "pdf", "docx"):
-        change = next(changes, FewerChangesError)
-        _check_end(file, changes)
-        if change is DROPPED:
+    stream = InputStream(file, limits, done)
+    is_extracted = file.format in ("html", "pdf", "docx")
+    if not is_extracted and (changes.actions == UNCHANGED).all():
+        _copy(file, target, record, done)
+        return
+    if is_extracted or file.format == "text":
+        action = changes.actions[0]
+        if action == DROPPED:
             return
-        if change is None and file.format == "text":
-            _copy(file, target, record)
-            return
-        if change is not None and not isinstance(change, bytes):
-            raise FewerChangesError
-        data = _new_bytes(file, stream, change, limits)
+        text = changes.text(0) if action == CHANGED else None
+        data = _new_bytes(file, stream, text, limits)
         _check_same(file, record, stream)
         with OutputStream(target, file.compression) as output:
             output.write(data)
         return
-    leading, first = _count_unchanged(changes)
-    if first is UNCHANGED:
-        if leading != record.document_count:
-            raise ValueError(f"{file.name}: not as many changes as documents")
-        _copy(file, target, record)
-        return
-    changes = chain(repeat(UNCHANGED, leading), [first], changes)
-    bad_rows = frozenset(record.bad_rows)
     with OutputStream(target, file.compression) as output:
         if file.format == "jsonl":
-            rewrite_json(stream, fields, changes, bad_rows, output.write)
+            rewrite_json(stream, fields, changes, record.bad_rows, output.write)
         elif file.format == "csv":
-            rewrite_csv(file, stream, fields, changes, bad_rows, output.write)
+            rewrite_csv(file, stream, fields, changes, record.bad_rows, output.write)
         else:
-            rewrite_parquet(file, fields, changes, bad_rows, output)
+            rewrite_parquet(file, fields, changes, record.bad_rows, output)
             for _ in stream.blocks():
                 pass
         _check_same(file, record, stream)
-        _check_end(file, changes)
 
 
-def _count_unchanged(changes: Iterator[Change]) -> tuple[int, Change]:
-    """Return how many documents stay before the first that does not, and its change."""
-    leading = 0
-    for change in changes:
-        if change is not UNCHANGED:
-            return leading, change
-        leading += 1
-    return leading, UNCHANGED
-
-
-def _new_bytes(
-    file: CorpusFile, stream: InputStream, change: bytes | None, limits: Limits
-) -> bytes:
-    if change is None:
+def _new_bytes(file: CorpusFile, stream: InputStream, text: bytes | None, limits: Limits) -> bytes:
+    if text is None:
         return _extract(file, stream, limits)
     data = stream.read()
     if file.format != "text":
-        return change
-    return decode_source(file.name, data).encode(change.decode())
+        return text
+    return decode_source(file.name, data).encode(text.decode())
 
 
-def _copy(file: CorpusFile, target: Path, record: FileRecord) -> None:
+def _copy(
+    file: CorpusFile, target: Path, record: FileRecord, done: Callable[[int], None] | None
+) -> None:
     raw = CorpusFile(file.path, file.name, file.format)
-    stream = InputStream(raw, Limits(unpacked_bytes=record.byte_count))
+    stream = InputStream(raw, Limits(unpacked_bytes=record.byte_count), done)
     with OutputStream(target) as output:
         for block in stream.blocks():
             output.write(block)
         _check_same(file, record, stream)
-
-
-def _check_end(file: CorpusFile, changes: Iterator[Change]) -> None:
-    if next(changes, FewerChangesError) is not FewerChangesError:
-        raise ValueError(f"{file.name}: more changes than documents")
 
 
 def _check_same(file: CorpusFile, record: FileRecord, stream: InputStream | None = None) -> None:

@@ -3,13 +3,26 @@
 A changed row keeps every other value; schema, metadata and codecs stay.
 """
 
-from collections.abc import Callable, Collection, Iterator
-from itertools import groupby, islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
-from dedup.documents import DROPPED, Change, CorpusFile, Fields, FileError, Row, import_extra
+import numpy as np
+
+from dedup.columns import Positions
+from dedup.documents import (
+    CHANGED,
+    DROPPED,
+    UNCHANGED,
+    Changes,
+    CorpusFile,
+    Fields,
+    FileError,
+    OtherDocumentsError,
+    Row,
+    import_extra,
+)
 from dedup.errors import OutputError
-from dedup.rows import FewerChangesError
 from dedup.streams import BLOCK_BYTES, OutputStream, describe
 
 # Decoded rows held before they are written as a row group.
@@ -121,8 +134,8 @@ def _read_parquet_row(
 def rewrite_parquet(
     file: CorpusFile,
     fields: Fields,
-    changes: Iterator[Change],
-    bad_rows: Collection[int],
+    changes: Changes,
+    bad_rows: Sequence[int],
     output: OutputStream,
 ) -> None:
     """Write a Parquet file with some of its texts changed, row group by row group.
@@ -131,7 +144,7 @@ def rewrite_parquet(
     ------
     FileError
     OutputError
-    FewerChangesError
+    OtherDocumentsError
 
     Notes
     -----
@@ -141,45 +154,46 @@ def rewrite_parquet(
     table = _Table(file, fields)
     try:
         writer = _open_writer(table, output)
-        number = 0
+        bad_numbers = np.array(bad_rows, np.int64)
+        row_count = document = 0
         for group in range(table.metadata.num_row_groups):
             held: list[Any] = []
             for batch in table.batches(group):
-                rows = range(number + 1, number + batch.num_rows + 1)
-                number += batch.num_rows
-                held += _change_batch(table, batch, rows, changes, bad_rows)
+                numbers = np.arange(row_count + 1, row_count + batch.num_rows + 1)
+                good = np.flatnonzero(~np.isin(numbers, bad_numbers))
+                held += _change_batch(table, batch, good, changes, document)
+                row_count += batch.num_rows
+                document += len(good)
                 if sum(part.nbytes for part in held) >= _GROUP_BYTES:
                     _write_group(table, writer, held, output)
             _write_group(table, writer, held, output)
+        if document != len(changes):
+            raise OtherDocumentsError
         _write(writer.close, output)
     finally:
         table.close()
 
 
 def _change_batch(
-    table: _Table, batch: Any, rows: range, changes: Iterator[Change], bad_rows: Collection[int]
+    table: _Table, batch: Any, good: Positions, changes: Changes, document: int
 ) -> list[Any]:
+    """Return a batch with changes, of which its good rows have those from `document` on."""
     pa = table.arrow
-    given = [None if row in bad_rows else FewerChangesError for row in rows]
-    good = [at for at, mark in enumerate(given) if mark is not None]
-    found = list(islice(changes, len(good)))
-    if len(found) < len(good):
-        raise FewerChangesError
-    change_of: list[Change] = [None] * len(rows)
-    for at, change in zip(good, found, strict=True):
-        change_of[at] = change
-    if any(isinstance(change, bytes) for change in change_of):
+    if document + len(good) > len(changes):
+        raise OtherDocumentsError
+    actions = np.full(batch.num_rows, UNCHANGED, np.uint8)
+    actions[good] = changes.actions[document : document + len(good)]
+    changed = np.flatnonzero(actions[good] == CHANGED)
+    if len(changed):
         texts = table.texts(batch, table.text_column)
-        for at, change in enumerate(change_of):
-            if isinstance(change, bytes):
-                texts[at] = change
+        for at in changed.tolist():
+            texts[good[at]] = changes.text(document + at)
         column = pa.array(texts, pa.large_binary())
         # Through `view`, for `cast` refuses a row that is not UTF-8.
         column = column.view(pa.large_string()).cast(table.text_type)
         batch = batch.set_column(table.text_column, table.schema.field(table.text_column), column)
-    if DROPPED in change_of:
-        return _drop_rows(pa, batch, [change is not DROPPED for change in change_of])
-    return [batch]
+    kept = actions != DROPPED
+    return [batch] if kept.all() else _drop_rows(pa, batch, kept.tolist())
 
 
 def _drop_rows(pa: Any, batch: Any, kept: list[bool]) -> list[Any]:

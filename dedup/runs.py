@@ -1,44 +1,46 @@
 """Runs over files: folders and corpus files in, a cleaned mirror and its map out."""
 
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import orjson
 
 from dedup import formats
+from dedup.checkpoints import Checkpoint, FileRead, forget_state, has_state
 from dedup.columns import Positions
 from dedup.corpus import (
     CleanedCorpus,
-    Lookout,
-    TextBuffer,
-    clean_corpus,
-    iterate_kept,
+    changes_of,
+    cut_duplicates,
+    measure_rows,
     rank_globs,
     rank_newest,
     rank_priority,
 )
-from dedup.duplicates import KINDS
+from dedup.duplicates import KINDS, find_duplicates
 from dedup.errors import InputError, MapError, OptionsError, OutputError
 from dedup.files import make_folder, read_cleaned, read_map, write_parts, write_whole
 from dedup.filters import Filters
 from dedup.folding import folding_table
-from dedup.formats import CorpusFile, Failure, Fields, FileRecord
+from dedup.formats import CorpusFile, Failure, Fields
+from dedup.intake import FileReader, Intake, find_input, stop_if_strict
 from dedup.maps import map_lines
 from dedup.options import Options
+from dedup.progress import Done, Progress
 from dedup.results import restore
+from dedup.scratch import Scratch, find_free_bytes, free_at_once
 from dedup.signatures import SCHEME, SEED
+from dedup.slices import map_slices
+from dedup.units import find_documents
 
 MAP_NAME, SUMMARY_NAME, MANIFEST_NAME = "map.jsonl", "summary.json", "manifest.json"
-
-# Text that a byte of a compressed file is expected to unpack to.
-_UNPACKED = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,10 @@ class Plan:
         Whether the first file or row that cannot be read ends the run.
     overwrite
         Whether `out` may hold files already.
+    resume
+        Whether to go on with the run that was stopped in `out`, if one was.
+    save_seconds
+        Work of so many seconds is kept for a run that goes on.
     """
 
     paths: Sequence[str]
@@ -77,31 +83,8 @@ class Plan:
     drop_over: float | None = None
     strict: bool = False
     overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class _FileRead:
-    """A file and its documents, from the first to behind the last."""
-
-    file: CorpusFile
-    record: FileRecord
-    first: int
-    last: int
-
-
-@dataclass
-class _Read:
-    """All documents that were read, the reference first."""
-
-    buffer: TextBuffer
-    lookout: Lookout
-    ids: list[str] = field(default_factory=list)
-    dates: list[object | None] = field(default_factory=list)
-    priorities: list[object | None] = field(default_factory=list)
-    files: list["_FileRead"] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    reference_count: int = 0
-    reference_files: int = 0
+    resume: bool = False
+    save_seconds: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -126,59 +109,27 @@ class Run:
     map_parts: Iterator[bytes]
 
 
-class Progress:
-    """Says how far a run is: bars on a terminal, lines elsewhere; or nothing."""
-
-    def __init__(self, quiet: bool = False) -> None:
-        self._quiet = quiet
-
-    @contextmanager
-    def stage(
-        self, name: str, total: int | None = None, unit: str = ""
-    ) -> Iterator[Callable[[int], None]]:
-        """Show a stage while it lasts; call what comes with what is done since."""
-        if self._quiet:
-            yield lambda done: None
-            return
-        if not sys.stderr.isatty():
-            print(f"dedup: {name}", file=sys.stderr)
-            yield lambda done: None
-            return
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-        from rich.progress import Progress as Bars
-
-        amounts = (
-            (DownloadColumn(), TransferSpeedColumn())
-            if unit == "bytes"
-            else (MofNCompleteColumn(),)
-        )
-        columns = (TextColumn("{task.description:<22}"), BarColumn())
-        ends = (TimeElapsedColumn(), TimeRemainingColumn())
-        with Bars(
-            *columns, *(amounts if total else ()), *ends, console=Console(stderr=True)
-        ) as bars:
-            task = bars.add_task(name, total=total)
-            yield lambda done: bars.advance(task, done)
-
-
 def run(
     plan: Plan,
     options: Options,
     filters: Filters,
     *,
     threads: int | None = None,
+    memory: int | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Clean files together.
+
+    Parameters
+    ----------
+    threads
+        Workers; all cores unless given. The result is the same for any number.
+    memory
+        Bytes of memory to keep to; half of what is free unless given. What does
+        not fit stands in files, in the output folder's file system. The result
+        is the same for any.
+    progress
+        Is told how far the run is.
 
     Raises
     ------
@@ -191,36 +142,76 @@ def run(
     progress = progress or Progress()
     _check_ranks(plan, options)
     if plan.out is not None:
-        _check_out(plan.out, [*plan.paths, *plan.against], plan.overwrite)
-    read = _read_all(plan, options, threads, progress)
-    with progress.stage("finding duplicates"):
-        corpus = clean_corpus(
-            read.buffer.texts(),
+        _check_out(plan.out, [*plan.paths, *plan.against], plan.overwrite, plan.resume)
+    reference, files, failures = find_input(plan.paths, plan.against, plan.include, plan.exclude)
+    for file in files if plan.out is not None else ():
+        if formats.output_name(file) in (MAP_NAME, SUMMARY_NAME, MANIFEST_NAME):
+            reason = "has the name of a file the run writes itself; rename it or --exclude it"
+            raise InputError(file.name, reason)
+    checkpoint = None
+    if plan.out is not None:
+        if not plan.resume:
+            forget_state(Path(plan.out))
+        identity = _identify(plan, options, filters)
+        checkpoint = Checkpoint(Path(plan.out), identity, plan.save_seconds)
+    try:
+        done = _run(
+            plan,
             options,
             filters,
-            threads=threads,
-            lookout=read.lookout,
-            document_ranks=_rank(read, plan, options),
-            reference_count=read.reference_count,
+            (reference, files, failures),
+            threads,
+            memory,
+            checkpoint,
+            progress,
         )
-    dropped = _choose_dropped(corpus, read, plan)
-    parts = map_lines(corpus, read.ids, read.reference_count, _files_of(read, dropped))
+    except KeyboardInterrupt:
+        if checkpoint:
+            checkpoint.begin()
+        raise
+    if checkpoint:
+        checkpoint.remove()
+    return done
+
+
+def _run(
+    plan: Plan,
+    options: Options,
+    filters: Filters,
+    found: tuple[list[CorpusFile], list[CorpusFile], list[Failure]],
+    threads: int,
+    memory: int | None,
+    checkpoint: Checkpoint | None,
+    progress: Progress,
+) -> Run:
+    memory = find_free_bytes() // 2 if memory is None else memory
+    free_at_once()
+    with Scratch(memory, plan.out) as scratch:
+        reader = FileReader(
+            *found,
+            plan.fields,
+            options,
+            strict=plan.strict,
+            threads=threads,
+            scratch=scratch,
+            checkpoint=checkpoint,
+        )
+        intake = reader.read(progress)
+        corpus = _clean(intake, plan, options, filters, threads, scratch, checkpoint, progress)
+        dropped = _choose_dropped(corpus, intake, plan)
+        names = intake.ids.texts()
+        files_of = _files_of(intake, dropped)
+        parts = map_lines(corpus, names, intake.reference_count, files_of, threads)
+        if plan.out is not None:
+            _write_all(corpus, intake, dropped, plan, parts, threads, checkpoint, progress)
+            parts = iter(())
+        summary = _summarise(corpus, intake, dropped, options)
     if plan.out is not None:
         out = Path(plan.out)
-        count = len(read.files) - read.reference_files
-        with progress.stage("writing", count, "files") as done:
-            for file_read in read.files[read.reference_files :]:
-                _write_file(file_read, corpus, dropped, plan, read.failures)
-                done(1)
-        with progress.stage("writing the map"):
-            write_parts(str(out / MAP_NAME), parts)
-        parts = iter(())
-    summary = _summarise(corpus, read, dropped, options)
-    if plan.out is not None:
         write_whole(str(out / SUMMARY_NAME), _json(summary))
-        write_whole(str(out / MANIFEST_NAME), _json(_manifest(read, plan, options, filters)))
-    notes = [one.record.note for one in read.files if one.record.note]
-    return Run(summary, read.failures, notes, parts)
+        write_whole(str(out / MANIFEST_NAME), _json(_manifest(intake, plan, options, filters)))
+    notes = [one.record.note for one in intake.files if one.record and one.record.note]
+    return Run(summary, intake.failures, notes, parts)
 
 
 def restore_tree(folder: str, out: str, *, overwrite: bool = False) -> tuple[int, list[str]]:
@@ -271,7 +262,7 @@ def restore_tree(folder: str, out: str, *, overwrite: bool = False) -> tuple[int
     return count, problems
 
 
-def _check_out(target: str, sources: Sequence[str], overwrite: bool) -> None:
+def _check_out(target: str, sources: Sequence[str], overwrite: bool, resume: bool = False) -> None:
     """Refuse a folder that would mix output with input, or with what is not ours."""
     out = Path(target).resolve()
     for path in sources:
@@ -282,67 +273,34 @@ def _check_out(target: str, sources: Sequence[str], overwrite: bool) -> None:
             raise OutputError(target, f"holds the input {path}")
     if out.exists() and not out.is_dir():
         raise OutputError(target, "is no folder")
-    if out.exists() and any(out.iterdir()) and not overwrite:
-        raise OutputError(target, "is not empty; pass --overwrite to write into it")
+    is_stopped = has_state(out)
+    if out.exists() and any(out.iterdir()) and not overwrite and not (resume and is_stopped):
+        if is_stopped:
+            reason = (
+                "holds a run that was stopped; pass --resume to go on, --overwrite to start anew"
+            )
+        elif resume:
+            reason = "holds no run that was stopped; pass --overwrite to write into it"
+        else:
+            reason = "is not empty; pass --overwrite to write into it"
+        raise OutputError(target, reason)
     make_folder(target)
 
 
-def _read_all(plan: Plan, options: Options, threads: int, progress: Progress) -> _Read:
-    reference, failures = formats.find_files(plan.against)
-    files, more = formats.find_files(plan.paths, plan.include, plan.exclude)
-    failures += more
-    if not files:
-        reasons = "; ".join(map(str, failures)) or "no file of a format that is read"
-        raise InputError(", ".join(plan.paths), reasons)
-    for file in files if plan.out is not None else ():
-        if formats.output_name(file) in (MAP_NAME, SUMMARY_NAME, MANIFEST_NAME):
-            reason = "has the name of a file the run writes itself; rename it or --exclude it"
-            raise InputError(file.name, reason)
-    sizes = {file.path: file.path.stat().st_size for file in [*reference, *files]}
-    expected = sum(
-        sizes[file.path] * (_UNPACKED if file.compression else 1) for file in [*reference, *files]
-    )
-    buffer = TextBuffer(expected)
-    read = _Read(buffer, Lookout(buffer, options, threads), failures=failures)
-    _stop_if_strict(plan, read.failures)
-    with progress.stage("reading", sum(sizes.values()), "bytes") as done:
-        for group in (reference, files):
-            seen: set[str] = set()
-            for file in group:
-                _read_file(file, plan, read, seen)
-                _stop_if_strict(plan, read.failures)
-                done(sizes[file.path])
-            if group is reference:
-                read.reference_count = len(read.ids)
-                read.reference_files = len(read.files)
-    return read
-
-
-def _read_file(file: CorpusFile, plan: Plan, read: _Read, seen: set[str]) -> None:
-    first = len(read.ids)
-    reader = formats.read_documents(file, plan.fields, read.failures, seen=seen)
-    try:
-        for batch in reader:
-            read.buffer.append(batch.texts)
-            read.ids += batch.ids
-            read.dates += batch.dates
-            read.priorities += batch.priorities
-            read.lookout.look(first)
-    except formats.FileError:
-        # The reader has listed it; what it gave so far does not count.
-        read.lookout.forget(first)
-        read.buffer.truncate(first)
-        for column in (read.ids, read.dates, read.priorities):
-            del column[first:]
-        return
-    read.files.append(_FileRead(file, reader.record, first, len(read.ids)))
-
-
-def _stop_if_strict(plan: Plan, failures: list[Failure]) -> None:
-    if plan.strict and failures:
-        raise InputError(
-            failures[0].source, str(failures[0]).removeprefix(f"{failures[0].source}: ")
-        )
+def _identify(plan: Plan, options: Options, filters: Filters) -> dict[str, Any]:
+    """Return all that decides the result beside what the input holds."""
+    return {
+        "versions": _versions(),
+        "paths": [str(Path(path).resolve()) for path in plan.paths],
+        "against": [str(Path(path).resolve()) for path in plan.against],
+        "include": list(plan.include),
+        "exclude": list(plan.exclude),
+        "fields": asdict(plan.fields),
+        "priority_globs": list(plan.priority_globs),
+        "drop_documents_over": plan.drop_over,
+        "options": options.to_mapping(),
+        "filters": asdict(filters),
+    }
 
 
 def _check_ranks(plan: Plan, options: Options) -> None:
@@ -353,123 +311,199 @@ def _check_ranks(plan: Plan, options: Options) -> None:
         raise OptionsError("keep", "priority", "a priority field or globs beside it")
 
 
-def _rank(read: _Read, plan: Plan, options: Options) -> Positions | None:
+def _clean(
+    intake: Intake,
+    plan: Plan,
+    options: Options,
+    filters: Filters,
+    threads: int,
+    scratch: Scratch,
+    checkpoint: Checkpoint | None,
+    progress: Progress,
+) -> CleanedCorpus:
+    """Find duplicates, or take those that a stopped run found, and cut them out."""
+    texts = intake.buffer.texts()
+    with progress.stage("cutting into units"):
+        units = intake.lookout.finish()
+    inputs = intake.checksum
+    found = checkpoint.load_duplicates(inputs) if checkpoint else None
+    if found is None:
+        found = find_duplicates(
+            texts,
+            units,
+            options,
+            threads,
+            describe=intake.lookout.take_described,
+            document_ranks=_rank(intake, plan, options),
+            reference_count=intake.reference_count,
+            scratch=scratch,
+            progress=progress,
+        )
+        if checkpoint and checkpoint.is_due:
+            checkpoint.save_duplicates(found, inputs)
+    with progress.stage("cutting out"):
+        return cut_duplicates(texts, units, found, filters, threads, scratch)
+
+
+def _rank(intake: Intake, plan: Plan, options: Options) -> Positions | None:
     if options.keep == "newest":
-        return rank_newest(read.dates)
+        return rank_newest(intake.dates)
     if options.keep == "priority":
         if plan.priority_globs:
-            names = [one.file.name for one in read.files for _ in range(one.first, one.last)]
+            names = [one.file.name for one in intake.files for _ in range(one.first, one.last)]
             return rank_globs(names, list(plan.priority_globs))
-        return rank_priority(read.priorities)
+        return rank_priority(intake.priorities)
     return None
 
 
-def _choose_dropped(corpus: CleanedCorpus, read: _Read, plan: Plan) -> set[int]:
+def _choose_dropped(corpus: CleanedCorpus, intake: Intake, plan: Plan) -> set[int]:
     """Return the documents of which so much goes that they are left out."""
     if plan.drop_over is None:
         return set()
-    points = corpus.points
-    rows = corpus.rows.units[corpus.removed]
-    document_of = np.repeat(np.arange(len(read.ids)), np.diff(corpus.units.offsets))
-    removed = np.bincount(
-        document_of[rows],
-        weights=points.unit_stops[rows] - points.unit_starts[rows],
-        minlength=len(read.ids),
-    )
-    over = removed > plan.drop_over * np.maximum(points.lengths, 1)
-    over[: read.reference_count] = False
+    removed = measure_rows(corpus).removed_chars
+    over = removed > plan.drop_over * np.maximum(corpus.points.lengths, 1)
+    over[: intake.reference_count] = False
     return set(np.flatnonzero(over).tolist())
 
 
-def _files_of(read: _Read, dropped: set[int]) -> dict[int, dict[str, Any]]:
+def _files_of(intake: Intake, dropped: set[int]) -> dict[int, dict[str, Any]]:
     """Return what the map says of documents that are text files, for `restore_tree`."""
     files = {
         one.first: {"file": formats.output_name(one.file), **one.record.encoding}
-        for one in read.files
-        if one.file.format == "text" and not one.file.compression and one.first < one.last
+        for one in intake.files
+        if one.record and one.file.format == "text" and not one.file.compression
     }
     for document in dropped:
         files[document] = {**files.get(document, {}), "dropped": True}
     return files
 
 
-def _write_file(
-    one: _FileRead,
+def _write_all(
     corpus: CleanedCorpus,
+    intake: Intake,
     dropped: set[int],
     plan: Plan,
-    failures: list[Failure],
+    map_parts: Iterator[bytes],
+    threads: int,
+    checkpoint: Checkpoint | None,
+    progress: Progress,
 ) -> None:
-    changes = (
-        formats.DROPPED if one.first + i in dropped else text
-        for i, text in enumerate(iterate_kept(corpus, one.first, one.last))
-    )
+    """Write the mirror, and the map at the same time."""
+    out = Path(str(plan.out))
+    written = checkpoint.load_written() if checkpoint else set()
+    files = [one for one in intake.files[intake.reference_files :] if one.record]
+    stopped = Event()
+    with (
+        progress.stage("writing", sum(one.size for one in files), "bytes") as done,
+        ThreadPoolExecutor(1) as map_pool,
+    ):
+
+        def write(first: int, last: int) -> Failure | None:
+            one = files[first]
+            if one.file.name in written and (out / formats.output_name(one.file)).exists():
+                done(one.size)
+                return None
+            return _write_file(one, corpus, dropped, plan, done)
+
+        map_work = map_pool.submit(write_parts, str(out / MAP_NAME), _until(stopped, map_parts))
+        try:
+            bounds = np.arange(len(files) + 1)
+            for one, failure in zip(files, map_slices(write, bounds, threads), strict=True):
+                if failure:
+                    intake.failures.append(failure)
+                    stop_if_strict(plan.strict, [failure])
+                elif checkpoint and one.file.name not in written:
+                    checkpoint.save_written(one.file.name)
+            map_work.result()
+        finally:
+            stopped.set()
+
+
+def _until(stopped: Event, parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield parts until something else fails: then nothing is to be written."""
+    for part in parts:
+        if stopped.is_set():
+            raise InterruptedError
+        yield part
+
+
+def _write_file(
+    one: FileRead, corpus: CleanedCorpus, dropped: set[int], plan: Plan, done: Done
+) -> Failure | None:
+    """Write the mirror of a file; return what went wrong with the file itself."""
+    changes = changes_of(corpus, one.first, one.last, dropped)
     target = Path(str(plan.out)) / formats.output_name(one.file)
     try:
-        formats.rewrite_file(one.file, plan.fields, target, changes, one.record)
+        formats.rewrite_file(one.file, plan.fields, target, changes, one.record, done=done)
     except formats.FileError as error:
-        failures.append(error.failure)
-        _stop_if_strict(plan, failures[-1:])
+        return error.failure
+    return None
 
 
 def _summarise(
-    corpus: CleanedCorpus, read: _Read, dropped: set[int], options: Options
+    corpus: CleanedCorpus, intake: Intake, dropped: set[int], options: Options
 ) -> dict[str, Any]:
     points, rows, units = corpus.points, corpus.rows, corpus.units
-    begin = read.reference_count
+    begin = intake.reference_count
     first_unit = int(units.offsets[begin])
-    lengths = points.kept_stops - points.kept_starts
+    first_segment = int(corpus.kept.offsets[begin])
     chars = int(points.lengths[begin:].sum())
-    kept_chars = int(lengths[int(corpus.kept.offsets[begin]) :].sum())
+    kept_chars = int(points.kept_stops[first_segment:].sum())
+    kept_chars -= int(points.kept_starts[first_segment:].sum())
     kinds = np.bincount(rows.kinds, minlength=len(KINDS)).tolist()
-    duplicate_chars = int((points.unit_stops[rows.units] - points.unit_starts[rows.units]).sum())
-    compared = int(rows.compared[first_unit:].sum())
-    changed = np.zeros(len(read.ids), np.bool_)
-    document_of = np.repeat(np.arange(len(read.ids)), np.diff(units.offsets))
-    changed[document_of[rows.units[corpus.removed]]] = True
+    measures = measure_rows(corpus)
+    compared = int(np.count_nonzero(rows.compared[first_unit:]))
     return {
-        "documents": len(read.ids) - begin,
-        "changed_documents": int(changed.sum()),
-        "dropped_documents": [read.ids[document] for document in sorted(dropped)],
+        "documents": len(corpus.texts) - begin,
+        "changed_documents": int(np.count_nonzero(measures.removed_chars)),
+        "dropped_documents": [intake.name(document) for document in sorted(dropped)],
         "chars": chars,
         "removed_chars": chars - kept_chars,
-        "duplicate_chars": duplicate_chars,
-        "share": round(duplicate_chars / chars, 6) if chars else 0.0,
+        "duplicate_chars": measures.duplicate_chars,
+        "share": round(measures.duplicate_chars / chars, 6) if chars else 0.0,
         "units": len(units) - first_unit,
         "compared_units": compared,
         "short_units": len(units) - first_unit - compared,
         "duplicates": len(rows),
-        "removed_duplicates": int(corpus.removed.sum()),
+        "removed_duplicates": int(np.count_nonzero(corpus.removed)),
         "kinds": dict(zip(KINDS, kinds, strict=True)),
         "capped_buckets": rows.capped_count,
         "recall": round(options.recall, 6),
-        "boilerplate": [
-            {
-                "documents": count,
-                "document": read.ids[int(document_of[unit])],
-                "start": int(points.unit_starts[unit]),
-                "stop": int(points.unit_stops[unit]),
-                "text": corpus.texts.data[units.starts[unit] : units.stops[unit]]
-                .tobytes()
-                .decode(),
-            }
-            for count, unit in sorted(
-                zip(
-                    corpus.choice.boilerplate_documents.tolist(),
-                    corpus.choice.boilerplate.tolist(),
-                    strict=True,
-                ),
-                key=lambda pair: (-pair[0], pair[1]),
-            )
-        ],
-        "failures": [failure.to_mapping() for failure in read.failures],
+        "boilerplate": _list_boilerplate(corpus, intake),
+        "failures": [failure.to_mapping() for failure in intake.failures],
     }
 
 
-def _manifest(read: _Read, plan: Plan, options: Options, filters: Filters) -> dict[str, Any]:
+def _list_boilerplate(corpus: CleanedCorpus, intake: Intake) -> list[dict[str, Any]]:
+    """Return the text of each unit that is boilerplate, and in how many documents it stands."""
+    points, units, choice = corpus.points, corpus.units, corpus.choice
+    documents = find_documents(units, choice.boilerplate)
+    listed = zip(
+        choice.boilerplate_documents.tolist(),
+        choice.boilerplate.tolist(),
+        documents.tolist(),
+        strict=True,
+    )
+    return [
+        {
+            "documents": count,
+            "document": intake.name(document),
+            "start": int(points.unit_starts[unit]),
+            "stop": int(points.unit_stops[unit]),
+            "text": corpus.texts.data[units.starts[unit] : units.stops[unit]].tobytes().decode(),
+        }
+        for count, unit, document in sorted(listed, key=lambda one: (-one[0], one[1]))
+    ]
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("dedup", "numpy", "numba")}
+
+
+def _manifest(intake: Intake, plan: Plan, options: Options, filters: Filters) -> dict[str, Any]:
     return {
         "format": 1,
-        "versions": {name: version(name) for name in ("dedup", "numpy", "numba")},
+        "versions": _versions(),
         "unicode_version": folding_table().unicode_version,
         "signature": {"scheme": SCHEME, "seed": SEED, "bands": options.bands, "rows": options.rows},
         "options": options.to_mapping(),
@@ -480,12 +514,13 @@ def _manifest(read: _Read, plan: Plan, options: Options, filters: Filters) -> di
         "inputs": [
             {
                 "file": one.file.name,
-                "reference": i < read.reference_files,
+                "reference": i < intake.reference_files,
                 "documents": one.last - one.first,
                 "bytes": one.record.byte_count,
                 "checksum": one.record.checksum,
             }
-            for i, one in enumerate(read.files)
+            for i, one in enumerate(intake.files)
+            if one.record
         ],
     }
 

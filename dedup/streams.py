@@ -34,6 +34,11 @@ _XZ_MEMORY_BYTES = 512 << 20
 class InputStream:
     """A file's unpacked bytes, block by block, with the checksum of the raw file.
 
+    Parameters
+    ----------
+    done
+        Is told of raw bytes that were read.
+
     Raises
     ------
     FileError
@@ -41,9 +46,12 @@ class InputStream:
         cut short, is over a limit, or changed while it was read.
     """
 
-    def __init__(self, file: CorpusFile, limits: Limits) -> None:
+    def __init__(
+        self, file: CorpusFile, limits: Limits, done: Callable[[int], None] | None = None
+    ) -> None:
         self._file = file
         self._limits = limits
+        self._done = done
         self._hash = xxhash.xxh3_64()
         self._raw_bytes = 0
         self._unpacked_bytes = 0
@@ -90,6 +98,8 @@ class InputStream:
                 while block := file.read(BLOCK_BYTES):
                     self._hash.update(block)
                     self._raw_bytes += len(block)
+                    if self._done:
+                        self._done(len(block))
                     yield block
                 after = os.fstat(file.fileno())
         except OSError as error:
@@ -231,8 +241,8 @@ class OutputStream:
             raise
         return self
 
-    def write(self, data: bytes) -> None:
-        """Add bytes."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Add bytes, which may be others once this returns."""
         try:
             self._packed.write(data)
         except OSError as error:
@@ -273,7 +283,8 @@ class OutputStream:
         # on the instructions that the processor has.
         match self._compression:
             case "gz":
-                return gzip.GzipFile("", "wb", 6, raw, mtime=0)
+                # Level 6 packs 8 % smaller, 4 is 2.5 times as fast: 90 MB/s.
+                return gzip.GzipFile("", "wb", 4, raw, mtime=0)
             case "zst":
                 zstandard = import_extra(str(self.target), "zstandard", "zst")
                 packer = zstandard.ZstdCompressor(level=3, write_checksum=True)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dedup.columns import Positions, Texts
+from dedup.kernels import kernel
 from dedup.options import Unit
+from dedup.scratch import Scratch
 from dedup.sentences import split_paragraphs, split_sentences
 
 
@@ -29,6 +31,32 @@ class Units:
 
     def __len__(self) -> int:
         return len(self.starts)
+
+
+@kernel
+def _find_documents(offsets, units, documents):
+    for i in range(len(units)):
+        low = np.int64(0)
+        high = np.int64(len(offsets) - 1)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if offsets[middle] <= units[i]:
+                low = middle
+            else:
+                high = middle
+        documents[i] = low
+
+
+def find_documents(units: Units, which: Positions, scratch: Scratch | None = None) -> Positions:
+    """Return the document of each of some units.
+
+    Returns
+    -------
+    int64[n]
+    """
+    documents = (scratch or Scratch()).empty(len(which), np.int64)
+    _find_documents(units.offsets, which, documents)
+    return documents
 
 
 def cut_units(documents: Texts, unit: Unit) -> Units:

@@ -6,6 +6,7 @@ hashes from `xxhash`, signatures from `datasketch`, characters from
 `unicodedataplus`.
 """
 
+import json
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -296,6 +297,22 @@ def translate_offset(kept: Sequence[tuple[int, int, int]], offset: int, length: 
     return cleaned_length if offset == length else table.get(offset)
 
 
+def checksum(text: bytes) -> str:
+    return xxhash.xxh3_64_hexdigest(text)
+
+
+def encode_string(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False).encode()
+
+
+def encode_share(millionths: int) -> bytes:
+    """Write a share: six digits at most behind the point, below 0.00001 an exponent."""
+    if 0 < millionths < 10:
+        return f"{millionths}e-6".encode()
+    whole, rest = divmod(millionths, 1_000_000)
+    return f"{whole}.{f'{rest:06}'.rstrip('0') or '0'}".encode()
+
+
 # Edge cases of folding, shingling and counting: scripts with and without spaces,
 # digits of several kinds, ligatures (U+FDFA folds to 18 code points), Hangul
 # syllables and jamo, letters past U+FFFF, marks that go and marks that stay,
@@ -340,6 +357,43 @@ def make_words(chooser: random.Random, script: str, count: int) -> list[str]:
     syllables = _SYLLABLES[script]
     most = 2 if script == "Han" else 4
     return ["".join(chooser.choices(syllables, k=chooser.randint(1, most))) for _ in range(count)]
+
+
+def find_json_string(line: str, key: str) -> tuple[int, int]:
+    """Return where the string of a row's field begins and ends, the last of several fields."""
+    decoder = json.JSONDecoder()
+    span = (-1, -1)
+    at = line.index("{")
+    while line[at] != "}":
+        name, at = decoder.raw_decode(line, line.index('"', at))
+        at = re.compile(r"\s*:\s*").match(line, at).end()  # type: ignore[union-attr]
+        start = at
+        _, at = decoder.raw_decode(line, at)
+        if name == key:
+            span = start, at
+        at = re.compile(r"\s*").match(line, at).end()  # type: ignore[union-attr]
+    return span
+
+
+def rewrite_json(
+    data: bytes, key: str, changes: Sequence[bool | str], bad_rows: Sequence[int]
+) -> bytes:
+    """Write JSON Lines of which each document stays, goes or gets a new text."""
+    left = iter(changes)
+    out = []
+    for number, line in enumerate(re.findall(rb"[^\n]*\n|[^\n]+", data), 1):
+        change = True if line.isspace() or number in bad_rows else next(left)
+        if isinstance(change, str):
+            text = line.decode()
+            start, stop = find_json_string(text, key)
+            old = text[start:stop]
+            keeps_ascii = old.isascii() and "\\u" in old
+            new = json.dumps(change, ensure_ascii=keeps_ascii)
+            out.append((text[:start] + new + text[stop:]).encode())
+        elif change:
+            out.append(line)
+    assert next(left, None) is None
+    return b"".join(out)
 
 
 def make_sentence(chooser: random.Random, script: str = "Latin", word_count: int = 12) -> str:

@@ -1,6 +1,7 @@
 """Many documents together: scope, reference, order of documents, filters, the map."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -13,13 +14,14 @@ from dedup.columns import Texts
 from dedup.corpus import (
     CleanedCorpus,
     TextBuffer,
+    changes_of,
     clean_corpus,
     cut_all_units,
-    iterate_kept,
     rank_globs,
     rank_newest,
     rank_priority,
 )
+from dedup.documents import CHANGED, DROPPED, UNCHANGED
 from dedup.errors import OptionsError
 from dedup.maps import map_lines
 from dedup.units import cut_units
@@ -35,10 +37,14 @@ def columns(documents: Iterable[str]) -> Texts:
 
 def cleaned(corpus: CleanedCorpus) -> list[str]:
     texts = corpus.texts
+    changes = changes_of(corpus, 0, len(texts))
+    borders = texts.offsets.tolist()
     return [
-        (kept if kept is not None else texts.data[start:stop].tobytes()).decode()
-        for kept, start, stop in zip(
-            iterate_kept(corpus, 0, len(texts)), texts.offsets[:-1], texts.offsets[1:], strict=True
+        (
+            texts.data[start:stop].tobytes() if action == UNCHANGED else changes.text(document)
+        ).decode()
+        for document, (action, (start, stop)) in enumerate(
+            zip(changes.actions.tolist(), pairwise(borders), strict=True)
         )
     ]
 
@@ -82,7 +88,7 @@ def test_units_are_the_same_in_slices(threads: int, monkeypatch: pytest.MonkeyPa
 
 def test_no_documents_are_no_trouble() -> None:
     corpus = clean_corpus(columns([]), Options(), Filters())
-    assert list(map_lines(corpus, [], 0, {})) == []
+    assert list(map_lines(corpus, columns([]), 0, {})) == []
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -91,7 +97,7 @@ def test_the_map_of_a_corpus_is_that_of_its_documents_cleaned_together(seed: int
     corpus = clean_corpus(columns(text for _, text in documents), Options(), Filters(), threads=2)
     results = clean_documents(documents)
     assert cleaned(corpus) == [result.text for result in results]
-    lines = b"".join(map_lines(corpus, [name for name, _ in documents], 0, {}))
+    lines = b"".join(map_lines(corpus, columns(name for name, _ in documents), 0, {}))
     assert lines == b"".join(line for result in results for line in result.map_lines())
 
 
@@ -103,6 +109,14 @@ def test_in_the_scope_of_a_document_each_is_cleaned_by_itself(seed: int) -> None
     assert any(result.duplicates for result in together)
 
 
+def test_the_changes_of_a_file_are_those_of_its_documents_among_all() -> None:
+    corpus = clean_corpus(columns([f"{A} {B}", B, C, f"{A} {D}", "", E]), Options(), Filters())
+    changes = changes_of(corpus, 1, 5, {0, 2, 5})
+    assert changes.actions.tolist() == [CHANGED, DROPPED, CHANGED, UNCHANGED]
+    assert [changes.text(document) for document in (0, 2)] == [b"", D.encode()]
+    assert len(changes_of(corpus, 6, 6)) == 0
+
+
 def test_against_a_reference_only_what_it_has_goes_and_it_stays_as_it_is() -> None:
     reference_texts = [f"{A} {B} {A}", f"{B}"]
     documents = [f"{C} {A} {D} {C}", f"{D} {B}"]
@@ -112,7 +126,8 @@ def test_against_a_reference_only_what_it_has_goes_and_it_stays_as_it_is() -> No
     assert cleaned(corpus) == [*reference_texts, f"{C} {D} {C}", f"{D}"]
     document_of = np.repeat(np.arange(4), np.diff(corpus.units.offsets))
     assert document_of[corpus.rows.canonicals].tolist() == [0, 0]
-    lines = b"".join(map_lines(corpus, ["r0", "r1", "d0", "d1"], 2, {})).splitlines()
+    ids = columns(["r0", "r1", "d0", "d1"])
+    lines = b"".join(map_lines(corpus, ids, 2, {})).splitlines()
     assert [orjson.loads(line)["document"] for line in lines] == ["d0", "d0", "d1", "d1"]
 
 

@@ -15,23 +15,26 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+import reference
 import xxhash
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dedup import rows
-from dedup.documents import Change
+from dedup import json_rows
+from dedup.csv_rows import _CSV_FIELD
 from dedup.errors import OutputError
 from dedup.formats import (
+    CHANGED,
     DROPPED,
     UNCHANGED,
+    Changes,
     CorpusFile,
     DocumentReader,
     Failure,
@@ -44,8 +47,8 @@ from dedup.formats import (
     read_documents,
     rewrite_file,
 )
-from dedup.rows import _CSV_FIELD, _replace_json_text
-from dedup.streams import InputStream
+from dedup.json_rows import _replace_json_text
+from dedup.streams import InputStream, OutputStream
 
 pa: Any = pytest.importorskip("pyarrow")
 pq: Any = pytest.importorskip("pyarrow.parquet")
@@ -113,12 +116,12 @@ def failing(file: CorpusFile, fields: Fields = FIELDS, **options: Any) -> str:
     return str(caught.value)
 
 
-def rewritten(file: CorpusFile, target: Path, changes: Iterable[Change]) -> bytes:
+def rewritten(file: CorpusFile, target: Path, changes: Sequence[int | bytes]) -> bytes:
     record = drain(file)[3]
-    rewrite_file(file, FIELDS, target, iter(changes), record)
+    rewrite_file(file, FIELDS, target, Changes.from_list(changes), record)
     data = target.read_bytes()
     # The same from the file alone, and the same again.
-    rewrite_file(file, FIELDS, target, iter(changes))
+    rewrite_file(file, FIELDS, target, Changes.from_list(changes))
     assert target.read_bytes() == data
     assert [path.name for path in target.parent.iterdir()] == [target.name]
     return data
@@ -421,7 +424,9 @@ def test_texts_keep_their_encoding(tmp_path: Path, encoding: str, packed: str) -
 
 def test_a_document_left_out_leaves_no_file(tmp_path: Path) -> None:
     file = put(tmp_path / "a.txt", b"text")
-    rewrite_file(file, FIELDS, tmp_path / "out" / "a.txt", iter([DROPPED]), drain(file)[3])
+    rewrite_file(
+        file, FIELDS, tmp_path / "out" / "a.txt", Changes.from_list([DROPPED]), drain(file)[3]
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -628,7 +633,7 @@ def test_fields_may_have_other_names(tmp_path: Path) -> None:
     assert (batch.ids, batch.texts) == (["k", "a.jsonl:2"], [b"B", b"C"])
     assert (batch.dates, batch.priorities) == (["2020-01-01", None], [[3], None])
     target = tmp_path / "out"
-    rewrite_file(file, fields, target, iter([b"N", UNCHANGED]))
+    rewrite_file(file, fields, target, Changes.from_list([b"N", UNCHANGED]))
     assert target.read_bytes() == file.path.read_bytes().replace(b'"B"', b'"N"')
 
 
@@ -700,6 +705,14 @@ def test_the_field_is_found_under_an_escaped_name_and_the_last_of_two() -> None:
     )
 
 
+def test_every_character_is_escaped_as_by_the_libraries(tmp_path: Path) -> None:
+    text = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    file = put(tmp_path / "a.jsonl", b'{"text":"a"}\n{"text":"\\u0061"}\n{"text":"b"}\n')
+    assert rewritten(
+        file, tmp_path / "out" / "a.jsonl", [text.encode(), text.encode(), DROPPED]
+    ) == (b'{"text":%s}\n{"text":%s}\n' % (orjson.dumps(text), json.dumps(text).encode()))
+
+
 # CSV
 
 
@@ -728,7 +741,7 @@ def test_csv_keeps_its_dialect(tmp_path: Path, delimiter: str, end: str, mark: b
     assert rewritten(file, target, [UNCHANGED] * 3) == data
     rows[1][2] = '"short"'
     rows[5][2] = f'"a{delimiter}""b"""'
-    changes: list[Change] = [b"short", DROPPED, f'a{delimiter}"b"'.encode()]
+    changes: list[int | bytes] = [b"short", DROPPED, f'a{delimiter}"b"'.encode()]
     del rows[3]
     wanted = mark + end.join(delimiter.join(row) for row in rows).encode()
     assert rewritten(file, target, changes) == wanted
@@ -813,7 +826,7 @@ def test_parquet_keeps_schema_codec_and_other_columns(tmp_path: Path, codec: str
     assert {(failure.byte, failure.reason) for failure in failures} == {(None, "no text")}
     target = tmp_path / "out" / "a.parquet"
     assert rewritten(file, target, [UNCHANGED] * 900) == path.read_bytes()
-    changes: list[Change] = [
+    changes: list[int | bytes] = [
         b"new" if n % 3 == 0 else DROPPED if n % 3 == 1 else UNCHANGED for n in rows
     ]
     rewritten(file, target, changes)
@@ -914,23 +927,29 @@ def test_a_file_that_is_another_the_second_time_is_refused(tmp_path: Path) -> No
         file = put(tmp_path / f"a.jsonl.{packed}".rstrip("."), PACK[packed](ROWS))
         record = drain(file)[3]
         for data in later.values():
-            for changes in ([b"x"] * 3, [UNCHANGED] * 3):
+            for changes in (Changes.from_list([b"x"] * 3), Changes.from_list([UNCHANGED] * 3)):
                 file.path.write_bytes(PACK[packed](data))
                 with pytest.raises(FileError, match="changed while it was read"):
-                    rewrite_file(file, FIELDS, tmp_path / "out" / "a", iter(changes), record)
+                    rewrite_file(file, FIELDS, tmp_path / "out" / "a", changes, record)
         file.path.write_bytes(b"no gzip")
         with pytest.raises(FileError, match="changed while it was read"):
-            rewrite_file(file, FIELDS, tmp_path / "out" / "a", iter([b"x"] * 3), record)
+            rewrite_file(
+                file, FIELDS, tmp_path / "out" / "a", Changes.from_list([b"x"] * 3), record
+            )
         file.path.unlink()
         with pytest.raises(FileError, match="no such file"):
-            rewrite_file(file, FIELDS, tmp_path / "out" / "a", iter([b"x"] * 3), record)
+            rewrite_file(
+                file, FIELDS, tmp_path / "out" / "a", Changes.from_list([b"x"] * 3), record
+            )
     for name in ("b.txt", "b.csv"):
         file = put(tmp_path / name, b"text\none\n")
         record = drain(file)[3]
         file.path.write_bytes(b"body\ntwo\n")
         for change in (b"x", UNCHANGED):
             with pytest.raises(FileError, match="changed while it was read"):
-                rewrite_file(file, FIELDS, tmp_path / "out" / "a", iter([change]), record)
+                rewrite_file(
+                    file, FIELDS, tmp_path / "out" / "a", Changes.from_list([change]), record
+                )
     assert not [*(tmp_path / "out").iterdir()] if (tmp_path / "out").exists() else True
 
 
@@ -964,7 +983,7 @@ def test_the_record_is_there_once_the_file_was_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv", "a.parquet"])
 @pytest.mark.parametrize("changes", [[b"x"], [b"x"] * 3, [UNCHANGED] * 3, [UNCHANGED]])
 def test_changes_must_be_as_many_as_documents(
-    tmp_path: Path, name: str, changes: list[Change]
+    tmp_path: Path, name: str, changes: list[int | bytes]
 ) -> None:
     path = tmp_path / name
     if name == "a.parquet":
@@ -974,26 +993,30 @@ def test_changes_must_be_as_many_as_documents(
     if name == "a.txt":
         changes = [*changes, b"x"] if len(changes) > 1 else []
     file = only(path)
-    with pytest.raises(ValueError, match=r"changes (than|as) "):
-        rewrite_file(file, FIELDS, tmp_path / "out" / name, iter(changes), drain(file)[3])
+    with pytest.raises(ValueError, match="not as many changes as documents: "):
+        rewrite_file(
+            file, FIELDS, tmp_path / "out" / name, Changes.from_list(changes), drain(file)[3]
+        )
     assert not (tmp_path / "out" / name).exists()
 
 
-def test_what_cannot_be_written_leaves_what_stood_there(tmp_path: Path) -> None:
+def test_what_cannot_be_written_leaves_what_stood_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = put(tmp_path / "a.jsonl", ROWS)
     (tmp_path / "file").write_bytes(b"kept")
     (tmp_path / "folder").mkdir()
     record = drain(file)[3]
     for target in (tmp_path / "file" / "a", tmp_path / "folder"):
         with pytest.raises(OutputError):
-            rewrite_file(file, FIELDS, target, iter([b"x"] * 3), record)
+            rewrite_file(file, FIELDS, target, Changes.from_list([b"x"] * 3), record)
 
-    def changes() -> Iterable[Change]:
-        yield b"x"
+    def stop(stream: OutputStream, data: bytes) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(OutputStream, "write", stop)
     with pytest.raises(KeyboardInterrupt):
-        rewrite_file(file, FIELDS, tmp_path / "file", iter(changes()), record)
+        rewrite_file(file, FIELDS, tmp_path / "file", Changes.from_list([b"x"] * 3), record)
     assert (tmp_path / "file").read_bytes() == b"kept"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "file", "folder"]
 
@@ -1013,13 +1036,21 @@ def test_a_full_disk_is_an_output_error(
 
     monkeypatch.setattr(Path, "open", open_full)
     with pytest.raises(OutputError, match="no space left on device"):
-        rewrite_file(file, FIELDS, tmp_path / "out" / "a", iter([b"x", None, None]), record)
+        rewrite_file(
+            file,
+            FIELDS,
+            tmp_path / "out" / "a",
+            Changes.from_list([b"x", UNCHANGED, UNCHANGED]),
+            record,
+        )
     assert [*(tmp_path / "out").iterdir()] == []
 
 
 def test_long_names_can_be_written(tmp_path: Path) -> None:
     file = put(tmp_path / ("文" * 83 + ".txt"), b"text")
-    rewrite_file(file, FIELDS, tmp_path / "out" / file.name, iter([b"x"]), drain(file)[3])
+    rewrite_file(
+        file, FIELDS, tmp_path / "out" / file.name, Changes.from_list([b"x"]), drain(file)[3]
+    )
     assert (tmp_path / "out" / file.name).read_bytes() == b"x"
 
 
@@ -1044,15 +1075,104 @@ JSON_VALUES = st.recursive(
     st.text(max_size=12),
     st.booleans(),
 )
+@example({}, 'some text of "words"', False)
 def test_the_kernel_finds_the_string_that_its_definition_finds(
     row: dict[str, object], text: str, escaped: bool
 ) -> None:
     row = {**row, "text": text, "more": {"text": "no"}}
     line = json.dumps(row).encode() if escaped else orjson.dumps(row)
-    found = rows._find_string(np.frombuffer(line, np.uint8), np.frombuffer(b"text", np.uint8))
-    expected = rows._find_json_string(line, "text")
+    block = np.frombuffer(b"[" + line + b'"', np.uint8)
+    name = np.frombuffer(b"text", np.uint8)
+    found = json_rows._find_string(block, 1, len(block) - 1, name)
+    found = tuple(max(position - 1, -1) for position in found)
+    expected = json_rows._find_json_string(line, "text")
     if found != (-1, -1):
         assert found == expected
         assert orjson.loads(line[slice(*found)]) == text
     else:
         assert b'te\\"xt' in line
+
+
+ROW_TEXTS = st.text(
+    st.sampled_from('ab{}[],:u \\"/\n\r\t\b\f\0\x1f\x7f') | st.sampled_from("éß文😀"), max_size=40
+)
+KEYS = ['"text"'] * 4 + [
+    '"id"', '"te"', '"text2"', '"t\\u0065xt"', '"te\\"xt"', '"é"', '"\\\\text"',
+]  # fmt: skip
+NO_ROWS = [
+    b"nonsense",
+    b"{}",
+    b"[1]",
+    b'"text"',
+    b'{"text": 5}',
+    b'{"text": "a',
+    b'{"text":"\xff"}',
+]
+
+
+@st.composite
+def draw_json_line(draw: st.DrawFn) -> bytes:
+    """Draw a row as some program may have written it, or a line that is none."""
+    kind = draw(st.integers(0, 9))
+    if kind == 0:
+        return draw(st.sampled_from(NO_ROWS))
+    if kind == 1:
+        return draw(st.sampled_from([b"", b"\r", b" \t\x0b\x0c\r"]))
+    escaped = draw(st.booleans())
+    space = st.sampled_from(["", "", " ", "\t "])
+    items = []
+    for key in draw(st.lists(st.sampled_from(KEYS), min_size=1, max_size=4)):
+        value = draw(ROW_TEXTS if key == '"text"' else JSON_VALUES)
+        dumped = json.dumps(value, ensure_ascii=escaped)
+        if draw(st.booleans()):
+            dumped = dumped.replace("/", "\\/").replace("a", "\\u0061")
+        items.append(f"{draw(space)}{key}{draw(space)}:{draw(space)}{dumped}{draw(space)}")
+    end = draw(st.sampled_from(["", "\r"]))
+    return f"{draw(space)}{{{','.join(items)}}}{draw(space)}{end}".encode()
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(draw_json_line(), max_size=8),
+    st.lists(st.booleans() | st.lists(ROW_TEXTS, max_size=3), min_size=8, max_size=8),
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+    st.booleans(),
+    st.integers(1, 300),
+)
+def test_json_lines_are_written_as_by_their_definition(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[bytes],
+    wanted: list[bool | list[str]],
+    mark: bytes,
+    is_ended: bool,
+    block_bytes: int,
+) -> None:
+    data = mark + b"".join(line + b"\n" for line in lines)
+    file = put(tmp_path_factory.getbasetemp() / "drawn.jsonl", data if is_ended else data[:-1])
+    record = drain(file)[3]
+    del wanted[record.document_count :]
+    # One document, of another file, before those of this.
+    data, starts, stops, offsets = b"before", [0], [6], [1]
+    for change in wanted:
+        for part in change if isinstance(change, list) else []:
+            starts.append(len(data) + 1)
+            data += b"\0" + part.encode()
+            stops.append(len(data))
+        offsets.append(len(starts))
+    changes = Changes(
+        np.frombuffer(data, np.uint8),
+        np.array([CHANGED if isinstance(change, list) else UNCHANGED if change else DROPPED
+                  for change in wanted], np.uint8),
+        np.array(starts),
+        np.array(stops),
+        np.array(offsets),
+    )  # fmt: skip
+    out = bytearray()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("json_rows", "streams"):
+            patch.setattr(f"dedup.{module}.BLOCK_BYTES", block_bytes)
+        stream = InputStream(file, Limits())
+        json_rows.rewrite_json(stream, FIELDS, changes, record.bad_rows, out.extend)
+    texts = ["".join(change) if isinstance(change, list) else change for change in wanted]
+    expected = reference.rewrite_json(file.path.read_bytes(), "text", texts, record.bad_rows)
+    assert bytes(out) == expected

@@ -15,18 +15,22 @@ PACKAGES = [name for name in ("dedup", "service", "benchmarks") if (ROOT / name)
 # Reading order: a module imports only from the groups before its own, or from
 # what stands before it in its own group.
 ORDER = [
-    "errors kernels",
-    "options columns",
+    "errors kernels progress",
+    "options columns scratch",
     "tables tables.folding tables.sentences",
     "slices folding",
     "sentence_rules sentences units shingles signatures pairs duplicates",
-    "filters cleaned corpus results files report",
+    "documents filters cleaned corpus results files report",
     "pipeline maps",
-    "documents streams filelist extracts rows row_groups formats runs",
+    "streams filelist extracts json_rows csv_rows row_groups formats",
+    "checkpoints intake runs",
     "cli __init__ __main__",
 ]
 STAGES = [
-    name for group in ORDER[:5] for name in group.split() if not name.startswith("tables")
+    name
+    for group in ORDER[:5]
+    for name in group.split()
+    if not name.startswith(("tables", "scratch", "progress"))
 ] + ["filters", "cleaned", "corpus", "results", "pipeline", "maps"]  # fmt: skip
 
 

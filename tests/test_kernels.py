@@ -9,23 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dedup
-from dedup.columns import Texts, count_code_points, is_ascii
+from dedup.columns import Texts
+from dedup.folding import fold_spans
 from dedup.kernels import compilation_notice, kernel
 from dedup.slices import cut_slices, run_slices
-
-
-@given(st.text())
-def test_code_points_are_counted_as_python_counts_them(text: str) -> None:
-    data = np.frombuffer(text.encode(), np.uint8)
-    borders = [len(text[:stop].encode()) for stop in range(len(text) + 1)]
-    for first in range(0, len(borders), 3):
-        counts = count_code_points(data, np.array(borders[first:], np.int64))
-        assert counts.tolist() == list(range(len(borders) - first))
-    assert is_ascii(data) == text.isascii()
-
-
-def test_no_positions_give_no_counts() -> None:
-    assert count_code_points(np.zeros(3, np.uint8), np.zeros(0, np.int64)).tolist() == []
 
 
 @given(st.lists(st.binary(max_size=5), max_size=6))
@@ -90,7 +77,8 @@ def test_every_kernel_releases_the_gil_and_is_kept_on_disk() -> None:
 def test_kernels_take_arrays_that_cannot_be_written() -> None:
     data = np.frombuffer("Grüße".encode(), np.uint8)
     assert not data.flags.writeable
-    assert count_code_points(data, np.array([0, 3], np.int64)).tolist() == [0, 3]
+    folded = fold_spans(data, np.array([0], np.int64), np.array([len(data)], np.int64))
+    assert folded.data[: folded.offsets[1]].tobytes() == b"grusse"
 
 
 def test_compilation_is_told_once_and_only_when_it_happens() -> None:
