@@ -13,6 +13,7 @@ from dedup.columns import Flags, Positions
 from dedup.duplicates import Duplicates
 from dedup.errors import OptionsError
 from dedup.kernels import kernel
+from dedup.orders import find_order
 from dedup.scratch import Scratch
 from dedup.units import Units, find_documents
 
@@ -136,7 +137,7 @@ def choose_removed(
                 found.units, found.compared, documents, others, filters.min_run, removed
             )
         if filters.boilerplate_over:
-            order = scratch.sort(found.canonicals)
+            order = find_order(found.canonicals, scratch)
             groups = scratch.empty((len(found), 2), np.int64)
             groups = groups[: _count_documents(order, found.canonicals, documents, others, groups)]
             boilerplate, counts = groups[groups[:, 1] >= filters.boilerplate_over].T

@@ -103,7 +103,7 @@ class FileReader:
             for file, size in zip(self._all, self._sizes, strict=True)
         )
         buffer = TextBuffer(expected, scratch)
-        lookout = Lookout(buffer, options, threads, scratch)
+        lookout = Lookout(buffer, options, threads, scratch, expected)
         self._intake = Intake(buffer, TextBuffer(0, scratch), lookout, failures=failures)
         stop_if_strict(strict, failures)
 

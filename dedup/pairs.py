@@ -22,7 +22,7 @@ WAVE_UNITS = 1 << 15
 WAVE_PAIRS = 1 << 20
 
 # What grouping takes for a key, and a wave for a pair.
-_KEY_BYTES = 20
+_KEY_BYTES = 24
 _PAIR_BYTES = 32
 
 # What a unit may be. One of the reference stays whatever it is like; one that
@@ -54,6 +54,23 @@ class Buckets:
     members: NDArray[np.int32]
     counts: NDArray[np.int32]
     full: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Units that share a key of one band.
+
+    Attributes
+    ----------
+    units, groups
+        int32[n], a unit, rising in each part of the keys, and its group.
+    sizes
+        int32[group_count]
+    """
+
+    units: NDArray[np.int32]
+    groups: NDArray[np.int32]
+    sizes: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -104,23 +121,36 @@ def _select_repeated(keys, part, part_bits, twice, shift, selected):
 
 
 @kernel
-def _group_sorted(order, keys, selected, units, sizes):
-    """Keep of sorted keys those that stand twice or more; return units and groups."""
-    kept = 0
-    groups = 0
+def _group_sorted(order, keys, selected, groups_of_key, new_numbers, units, groups, sizes):
+    """Keep keys that stand twice or more: their units, rising, with the group of each."""
+    group = np.int32(0)
     i = 0
     while i < len(order):
         j = i + 1
         while j < len(order) and keys[order[j]] == keys[order[i]]:
             j += 1
-        if j - i > 1:
-            for k in range(i, j):
-                units[kept] = selected[order[k]]
-                kept += 1
-            sizes[groups] = j - i
-            groups += 1
+        for k in range(i, j):
+            groups_of_key[order[k]] = group if j - i > 1 else -1
+        new_numbers[group] = -1
+        group += np.int32(j - i > 1)
         i = j
-    return kept, groups
+    kept = 0
+    count = 0
+    for i in range(len(order)):
+        group = groups_of_key[i]
+        if group < 0:
+            continue
+        if new_numbers[group] < 0:
+            # By the first of their units: what is used together then stands
+            # together, which takes a third from the time of the waves.
+            new_numbers[group] = count
+            sizes[count] = 0
+            count += 1
+        sizes[new_numbers[group]] += 1
+        units[kept] = selected[i]
+        groups[kept] = new_numbers[group]
+        kept += 1
+    return kept, count
 
 
 @kernel
@@ -140,14 +170,11 @@ def _number_live(is_live, live, numbers):
 
 
 @kernel
-def _fill_buckets(units, sizes, numbers, band, first, cap, of_unit, rooms):
-    i = 0
+def _fill_buckets(units, groups, sizes, numbers, band, first, cap, of_unit, rooms):
+    for i in range(len(units)):
+        of_unit[numbers[units[i]], band] = first + groups[i]
     for group in range(len(sizes)):
-        bucket = first + group
-        for _ in range(sizes[group]):
-            of_unit[numbers[units[i]], band] = bucket
-            i += 1
-        rooms[bucket + 1] = rooms[bucket] + min(sizes[group], cap)
+        rooms[first + group + 1] = rooms[first + group] + min(sizes[group], cap)
 
 
 @kernel
@@ -277,7 +304,7 @@ def build_buckets(
     bands, unit_count = len(keys), len(keys[0])
     most_keys = scratch.chunk_bytes // threads // _KEY_BYTES
 
-    def work(first: int, last: int) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    def work(first: int, last: int) -> list[_Groups]:
         found = []
         for band in range(first, last):
             found.append(_group_band(keys[band], most_keys, scratch))
@@ -287,18 +314,18 @@ def build_buckets(
     found = [one for part in map_slices(work, np.arange(bands + 1), threads) for one in part]
     keys.clear()
     is_live = scratch.full(unit_count, False, np.bool_)
-    for units, _ in found:
-        _mark_live(units, is_live)
+    for one in found:
+        _mark_live(one.units, is_live)
     live = scratch.empty(int(np.count_nonzero(is_live)), np.int64)
     numbers = scratch.empty(unit_count, np.int32)
     _number_live(is_live, live, numbers)
     of_unit = scratch.full((len(live), bands), -1, np.int32)
-    bucket_count = sum(len(sizes) for _, sizes in found)
+    bucket_count = sum(len(one.sizes) for one in found)
     rooms = scratch.empty(bucket_count + 1, np.int64)
     rooms[0] = first = 0
-    for band, (units, sizes) in enumerate(found):
-        _fill_buckets(units, sizes, numbers, band, first, cap, of_unit, rooms)
-        first += len(sizes)
+    for band, one in enumerate(found):
+        _fill_buckets(one.units, one.groups, one.sizes, numbers, band, first, cap, of_unit, rooms)
+        first += len(one.sizes)
     return (
         Buckets(
             of_unit,
@@ -311,10 +338,8 @@ def build_buckets(
     )
 
 
-def _group_band(
-    keys: NDArray[np.uint64], most_keys: int, scratch: Scratch
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the units that share a key, group after group, and the groups' sizes.
+def _group_band(keys: NDArray[np.uint64], most_keys: int, scratch: Scratch) -> _Groups:
+    """Group the units that share a key.
 
     Parameters
     ----------
@@ -325,7 +350,7 @@ def _group_band(
     # Eight bits a key: one in nine keys that stand alone comes through.
     bits = max(6, (8 * len(keys) >> part_bits).bit_length())
     shift = np.uint64(64 - bits)
-    units, sizes = Column(scratch, np.int32), Column(scratch, np.int32)
+    units, groups, sizes = (Column(scratch, np.int32) for _ in range(3))
     for number in range(1 << part_bits):
         part = np.uint64(number)
         once, twice = np.zeros((2, 1 << (bits - 6)), np.uint64)
@@ -336,12 +361,12 @@ def _group_band(
         selected = selected[:count]
         some = keys[selected]
         order = np.argsort(some)
-        part_units = np.empty(count, np.int32)
-        part_sizes = np.empty(count // 2 + 1, np.int32)
-        kept, groups = _group_sorted(order, some, selected, part_units, part_sizes)
-        units.extend(part_units[:kept])
-        sizes.extend(part_sizes[:groups])
-    return units.values, sizes.values
+        rooms = [np.empty(count + 1, np.int32) for _ in range(5)]
+        kept, group_count = _group_sorted(order, some, selected, *rooms)
+        units.extend(rooms[2][:kept])
+        groups.extend(rooms[3][:kept] + len(sizes))
+        sizes.extend(rooms[4][:group_count])
+    return _Groups(units.values, groups.values, sizes.values)
 
 
 class CandidateFinder:

@@ -21,7 +21,6 @@ import psutil
 from numpy.typing import DTypeLike, NDArray
 
 from dedup.errors import OutputError
-from dedup.kernels import kernel
 
 # Smaller columns stand in memory always.
 _LEAST_BYTES = 1 << 16
@@ -46,12 +45,9 @@ _PROGRAM_BYTES, _PROGRAM_PAGES = 116 << 20, 36 << 20
 
 # Memory of so many bytes goes back to the system when it is freed. glibc raises
 # this to 32 MiB by itself, and a run over 246 MB then peaks at 909 MB, not 780.
-_MAPPED_BYTES = 4 << 20
+# Less than blocks of files need would have each of them mapped anew.
+_MAPPED_BYTES = 9 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
-# Bytes that sorting takes for a key.
-_SORT_BYTES = 32
-_SAMPLE_COUNT = 1 << 14
 
 # Where Linux says what the group of a container may use, and does.
 _GROUP = Path("/sys/fs/cgroup")
@@ -61,18 +57,6 @@ class _Map(mmap.mmap):
     """A mapped file without a name."""
 
     descriptor: int
-
-
-@kernel
-def _select_range(keys, least, after, is_last, selected):
-    # Written always and counted sometimes: a branch costs three times as much.
-    count = np.int64(0)
-    for i in range(len(keys)):
-        if count == len(selected):
-            break
-        selected[count] = i
-        count += np.int64((keys[i] >= least) & (is_last | (keys[i] < after)))
-    return count
 
 
 class Scratch:
@@ -166,33 +150,6 @@ class Scratch:
         np.take(values, rows, out=taken, mode="clip")
         return taken
 
-    def sort(self, keys: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the order in which integers rise, equal ones as they stand.
-
-        Notes
-        -----
-        Where there are too many for a chunk they are sorted range by range, with
-        a pass over all of them for each.
-        """
-        most = self.chunk_bytes // _SORT_BYTES
-        if self._room is None or len(keys) <= most:
-            return np.argsort(keys, kind="stable")
-        order = self.empty(len(keys), np.int64)
-        sample = np.sort(keys[:: max(1, len(keys) // _SAMPLE_COUNT)])
-        step = max(1, len(sample) * most // (2 * len(keys)))
-        borders = np.unique(np.append(sample[step::step], np.iinfo(keys.dtype).min))
-        done: int = 0
-        for i, least in enumerate(borders):
-            after = borders[min(i + 1, len(borders) - 1)]
-            part = order[done:]
-            part = part[: _select_range(keys, least, after, i == len(borders) - 1, part)]
-            some = keys[part]
-            # One key that is very common may be more than a chunk by itself.
-            if len(some) and (some != some[0]).any():
-                part[:] = part[np.argsort(some, kind="stable")]
-            done += len(part)
-        return order
-
     def release(self) -> None:
         """Take the pages of columns on disk out of the process."""
         with self._lock:
@@ -270,11 +227,15 @@ class Column:
 
     def extend(self, values: NDArray[Any]) -> None:
         """Append values."""
-        end = self._count + len(values)
-        if end > len(self._room):
-            self._room = self._scratch.grow(self._room, max(end, len(self._room) * 3 // 2))
-        self._room[self._count : end] = values
-        self._count = end
+        self.add(len(values))[:] = values
+
+    def add(self, count: int) -> NDArray[Any]:
+        """Append values of any kind, and return them to be written."""
+        first, self._count = self._count, self._count + count
+        if self._count > len(self._room):
+            most = max(self._count, len(self._room) * 3 // 2)
+            self._room = self._scratch.grow(self._room, most)
+        return self._room[first : self._count]
 
     def truncate(self, count: int) -> None:
         """Forget all but the first values."""

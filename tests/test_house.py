@@ -18,7 +18,7 @@ ORDER = [
     "errors kernels progress",
     "options columns scratch",
     "tables tables.folding tables.sentences",
-    "slices folding",
+    "slices orders folding",
     "sentence_rules sentences units shingles signatures pairs duplicates",
     "documents filters cleaned corpus results files report",
     "pipeline maps",

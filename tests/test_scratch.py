@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dedup import scratch as scratch_module
 from dedup.errors import OutputError
+from dedup.orders import find_order
 from dedup.scratch import Column, Scratch
 
 
@@ -60,11 +61,15 @@ def test_columns_stand_in_memory_while_there_is_room(monkeypatch: pytest.MonkeyP
 
 
 @settings(max_examples=60)
-@given(st.lists(st.integers(-5, 400), max_size=300), st.sampled_from([np.int32, np.int64]))
-def test_keys_are_sorted_in_parts_as_at_once(keys: list[int], kind: type) -> None:
+@given(
+    st.lists(st.integers(-5, 400), max_size=300),
+    st.sampled_from([np.int32, np.int64]),
+    st.integers(1, 3),
+)
+def test_keys_are_sorted_in_parts_as_at_once(keys: list[int], kind: type, threads: int) -> None:
     values: NDArray[Any] = np.array(keys, kind)
     with Scratch(1) as scratch:
-        order = scratch.sort(values)
+        order = find_order(values, scratch, threads)
         assert order.tolist() == np.argsort(values, kind="stable").tolist()
         assert scratch.take(values, order).tolist() == sorted(keys)
 
@@ -73,7 +78,14 @@ def test_many_keys_of_all_sizes_are_sorted() -> None:
     keys = np.random.default_rng(1).integers(0, 1 << 63, 5000, dtype=np.uint64) * np.uint64(2)
     keys[::3] = keys[0]
     with Scratch(1) as scratch:
-        assert np.array_equal(scratch.sort(keys), np.argsort(keys, kind="stable"))
+        assert np.array_equal(find_order(keys, scratch), np.argsort(keys, kind="stable"))
+
+
+def test_keys_are_sorted_by_threads_as_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dedup.orders._MANY_KEYS", 10)
+    keys = np.random.default_rng(2).integers(-50, 50, 3000)
+    for threads in (1, 2, 3):
+        assert np.array_equal(find_order(keys, None, threads), np.argsort(keys, kind="stable"))
 
 
 def test_a_full_disk_is_an_error_and_no_end_of_the_process(
