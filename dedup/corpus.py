@@ -11,15 +11,9 @@ import numpy as np
 
 from dedup.cleaned import CodePoints, Kept, count_all_code_points, cut_out
 from dedup.columns import Flags, Positions, Texts
+from dedup.descriptions import Described, Describing, describe_units
 from dedup.documents import CHANGED, DROPPED, UNCHANGED, Changes
-from dedup.duplicates import (
-    EXACT,
-    Described,
-    Describing,
-    Duplicates,
-    describe_units,
-    find_duplicates,
-)
+from dedup.duplicates import EXACT, Duplicates, find_duplicates
 from dedup.filters import Choice, Filters, choose_removed
 from dedup.kernels import kernel
 from dedup.options import Options

@@ -10,18 +10,20 @@ signature and are judged together, before anything is sketched.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dedup.columns import Bytes, Flags, Positions, Texts
-from dedup.folding import PADDING_BYTES, Descriptions, describe, fold_spans, same_spans
+from dedup.descriptions import Described, describe_all
+from dedup.folding import PADDING_BYTES, fold_spans
+from dedup.groups import Groups, group_equal
 from dedup.kernels import kernel
 from dedup.options import Options
 from dedup.orders import find_order
-from dedup.pairs import CHECKED, NORMAL, REFERENCE, CandidateFinder, build_buckets
-from dedup.progress import Done, Progress
+from dedup.pairs import CHECKED, NORMAL, REFERENCE, Buckets, CandidateFinder, build_buckets
+from dedup.progress import Progress
 from dedup.scratch import Column, Scratch
 from dedup.shingles import Sets, hash_shingles, measure_sets, score_pairs
 from dedup.signatures import hash_bands, sign
@@ -32,7 +34,9 @@ EXACT, FOLDED, NEAR = 0, 1, 2
 KINDS = ("exact", "folded", "near")
 
 _PAIRS_A_SLICE, _MOST_PAIRS_A_SLICE = 1 << 9, 1 << 13
-_UNITS_A_SLICE = 1 << 12
+
+# Rows that are made at once where no kernel makes them.
+_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -71,52 +75,6 @@ class Duplicates:
 
 
 @dataclass(frozen=True)
-class Described:
-    """What is known of units before one is held against another.
-
-    Attributes
-    ----------
-    compared
-        bool[unit_count], whether the unit is long enough to be compared.
-    units
-        int64[n], units that are compared, rising; an index into it is a place.
-    chars
-        int32[n], their length, folded.
-    numbers, fingerprints
-        uint64[n], hashes of their digits and of all of their folded text; both
-        differ between documents where each is cleaned by itself.
-    """
-
-    compared: Flags
-    units: Positions
-    chars: NDArray[np.int32]
-    numbers: NDArray[np.uint64]
-    fingerprints: NDArray[np.uint64]
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """Compared units by folded text.
-
-    Attributes
-    ----------
-    units
-        int64[n], units in the order of the policy; an index into it is a rank.
-    firsts
-        int64[group_count], rank of the first unit of each group, rising.
-    of_rank
-        int64[n], group of each rank.
-    exact
-        bool[n], whether the unit is the same text as the first of its group.
-    """
-
-    units: Positions
-    firsts: Positions
-    of_rank: Positions
-    exact: Flags
-
-
-@dataclass(frozen=True)
 class _Verdicts:
     """Best match of some units; -1 and zeros for one that stays.
 
@@ -128,6 +86,26 @@ class _Verdicts:
 
     canonicals: NDArray[np.int32]
     shared: NDArray[np.int32]
+
+
+class _Rows(NamedTuple):
+    """Duplicates by rank.
+
+    Attributes
+    ----------
+    ranks, canonical_ranks
+        int64[n]
+    scores, containments
+        float64[n]
+    kinds
+        uint8[n]
+    """
+
+    ranks: Positions
+    canonical_ranks: Positions
+    scores: NDArray[np.float64]
+    containments: NDArray[np.float64]
+    kinds: Bytes
 
 
 @kernel
@@ -206,31 +184,6 @@ def _decide_again(
                 best[i] = other
                 shared[i] = common
                 best_union = union
-
-
-@kernel
-def _link_equal(order, fingerprints, firsts):
-    """Write for each rank the first that has the same fingerprint."""
-    first = np.int64(0)
-    for i in range(len(order)):
-        if i == 0 or fingerprints[order[i]] != fingerprints[order[i - 1]]:
-            first = order[i]
-        firsts[order[i]] = first
-
-
-@kernel
-def _number_groups(first_of_rank, firsts):
-    """Turn first ranks into numbers of groups, in place; return how many there are."""
-    count = np.int64(0)
-    for rank in range(len(first_of_rank)):
-        first = first_of_rank[rank]
-        if first == rank:
-            firsts[count] = rank
-            first_of_rank[rank] = count
-            count += 1
-        else:
-            first_of_rank[rank] = first_of_rank[first]
-    return count
 
 
 @kernel
@@ -332,6 +285,15 @@ def _number_passages(places, canonical_places, documents, canonical_documents, p
         passages[i] = passage
 
 
+@kernel
+def _rank_places(units, offsets, document_ranks, keys):
+    document = np.int64(0)
+    for place in range(len(units)):
+        while offsets[document + 1] <= units[place]:
+            document += 1
+        keys[place] = document_ranks[document]
+
+
 def find_duplicates(
     documents: Texts,
     units: Units,
@@ -373,342 +335,260 @@ def find_duplicates(
     Time is linear in the text, plus n log n in the units, plus the pairs that
     are scored, of which a unit has at most ``bands * (bucket_cap + 16)``.
     """
-    scratch = scratch or Scratch()
-    progress = progress or Progress()
-    data = documents.data
-    described = describe() if describe else describe_all(data, units, options, threads, scratch)
-    has_reference = reference_count > 0
-    border = int(units.offsets[reference_count])
-    compared, places = described.compared, described.units
-    order = None
-    if not has_reference:
-        order = _order_places(described, units, document_ranks, options, threads, scratch)
-    in_order = places if order is None else scratch.take(places, order)
-    with progress.stage("finding equal units"):
-        fingerprints = _in_order(described.fingerprints, order, scratch)
-        groups = _group_equal(data, units, in_order, fingerprints, threads, scratch)
-    leaders = scratch.take(in_order, groups.firsts)
-    numbers = scratch.take(_in_order(described.numbers, order, scratch), groups.firsts)
-    # Band keys are the most memory of all; what is done with goes before.
-    del described, fingerprints
-    keys = _sketch(data, units, leaders, numbers, options, threads, scratch, progress)
-    del numbers
-    with progress.stage("grouping bands"):
-        buckets, live = build_buckets(keys, options.bucket_cap, threads, scratch)
-    live_units = scratch.take(leaders, live)
-    folded, sets = _fold_live(data, units, live_units, options, threads, scratch)
-    roles = scratch.full(len(live), NORMAL, np.uint8)
-    if has_reference:
-        np.subtract(CHECKED, live_units < border, out=roles, casting="unsafe")
-    finder = CandidateFinder(buckets, roles, scratch)
-    live_of_group = scratch.full(len(leaders), -1, np.int32)
-    live_of_group[live] = np.arange(len(live), dtype=np.int32)
-    del leaders, live_units
-    with _Scorer(folded, sets, options, threads) as scorer:
-        verdicts = _apply_law(finder, scorer, sets, options, scratch, progress)
-        judged = (groups.firsts, groups.of_rank, live_of_group, verdicts.canonicals)
-        row_count, again_count = _count_rows(in_order, *judged, border, has_reference)
-        again = np.empty(again_count, np.int64)
-        _find_later_copies(*judged, again)
-        again_verdicts = _judge_again(
-            again,
-            live_of_group[groups.of_rank[again]],
-            scratch.take(groups.firsts, live),
-            verdicts,
-            sets,
-            finder,
-            scorer,
-        )
-
-    # From verdicts on live leaders to rows for all units.
-    ranks, canonical_ranks = (scratch.empty(row_count, np.int64) for _ in range(2))
-    scores, containments = (scratch.empty(row_count, np.float64) for _ in range(2))
-    kinds = scratch.empty(row_count, np.uint8)
-    _list_rows(
-        in_order,
-        groups.firsts,
-        groups.of_rank,
-        groups.exact,
-        live_of_group,
-        live,
-        verdicts.canonicals,
-        verdicts.shared,
-        sets.sizes,
-        again,
-        *again_verdicts,
-        border,
-        has_reference,
-        ranks,
-        canonical_ranks,
-        scores,
-        containments,
-        kinds,
+    finder = _Finder(
+        documents.data,
+        units,
+        options,
+        threads,
+        scratch or Scratch(),
+        progress or Progress(),
+        reference_count > 0,
+        int(units.offsets[reference_count]),
     )
-    capped_count = int(np.count_nonzero(buckets.full))
-    del folded, sets, finder, buckets, groups, in_order
-    if order is not None:
-        ranks, canonical_ranks = scratch.take(order, ranks), scratch.take(order, canonical_ranks)
-        by_unit = find_order(ranks, scratch, threads)
-        ranks, canonical_ranks, scores, containments, kinds = (
-            scratch.take(column, by_unit)
-            for column in (ranks, canonical_ranks, scores, containments, kinds)
-        )
-    found, canonicals = scratch.take(places, ranks), scratch.take(places, canonical_ranks)
-    passages = scratch.empty(row_count, np.int64)
-    homes = (find_documents(units, which, scratch) for which in (found, canonicals))
-    _number_passages(ranks, canonical_ranks, *homes, passages)
-    return Duplicates(
-        found, canonicals, scores, containments, kinds, passages, compared, capped_count
-    )
+    return finder.find(describe, document_ranks)
 
 
-def describe_units(
-    data: Bytes, units: Units, options: Options, first_document: int = 0
-) -> Described:
-    """Describe the units of some documents.
+class _Finder:
+    """Applies the law, stage after stage; a stage gives columns to the next.
 
-    Parameters
-    ----------
-    first_document
-        Which the first one is among all.
+    A unit has a place among those compared, in reading order, and a rank among
+    them in the order of the keep policy. The first of equal units is their
+    leader. Leaders that share a band with another are live; only they are held
+    against one another.
     """
-    seen = describe(fold_spans(data, units.starts, units.stops))
-    compared = _is_long_enough(seen, options)
-    rows = np.flatnonzero(compared)
-    chars = (seen.spaced_chars + seen.unspaced_chars)[rows].astype(np.int32)
-    numbers = seen.numbers[rows] if options.numbers else np.zeros(len(rows), np.uint64)
-    fingerprints = seen.fingerprints[rows]
-    if options.scope == "document":
-        # Units of two documents then have no fingerprint and no band in common.
-        document_count = len(units.offsets) - 1
-        documents = np.arange(first_document + 1, first_document + document_count + 1)
-        salt = np.repeat(documents.astype(np.uint64), np.diff(units.offsets))[rows]
-        salt *= np.uint64(0x9E3779B97F4A7C15)
-        numbers, fingerprints = numbers ^ salt, fingerprints ^ salt
-    return Described(compared, rows, chars, numbers, fingerprints)
 
+    def __init__(
+        self,
+        data: Bytes,
+        units: Units,
+        options: Options,
+        threads: int,
+        scratch: Scratch,
+        progress: Progress,
+        has_reference: bool,
+        border: int,
+    ) -> None:
+        self._data, self._units, self._options = data, units, options
+        self._threads, self._scratch, self._progress = threads, scratch, progress
+        self._has_reference = has_reference
+        # The first unit that is not of the reference.
+        self._border = border
 
-class Describing:
-    """Descriptions of units that come slice by slice."""
-
-    def __init__(self, scratch: Scratch, expected_units: int = 0) -> None:
-        self._compared = Column(scratch, np.bool_, expected_units)
-        kinds = (np.int64, np.int32, np.uint64, np.uint64)
-        self._columns = [Column(scratch, kind, expected_units) for kind in kinds]
-
-    def __len__(self) -> int:
-        return len(self._compared)
-
-    def append(self, part: Described) -> None:
-        """Take the descriptions of units that come next."""
-        values: tuple[NDArray[Any], ...] = (
-            part.units + len(self),
-            part.chars,
-            part.numbers,
-            part.fingerprints,
+    def find(
+        self, describe: Callable[[], Described] | None, document_ranks: Positions | None
+    ) -> Duplicates:
+        """See `find_duplicates`."""
+        take = self._scratch.take
+        described = (
+            describe()
+            if describe
+            else describe_all(self._data, self._units, self._options, self._threads, self._scratch)
         )
-        for column, more in zip(self._columns, values, strict=True):
-            column.extend(more)
-        self._compared.extend(part.compared)
+        compared, places = described.compared, described.units
+        order = None if self._has_reference else self._order_places(described, document_ranks)
+        in_order = places if order is None else take(places, order)
+        fingerprints, numbers = described.fingerprints, described.numbers
+        if order is not None:
+            fingerprints, numbers = take(fingerprints, order), take(numbers, order)
+        with self._progress.stage("finding equal units"):
+            groups = group_equal(
+                self._data, self._units, in_order, fingerprints, self._threads, self._scratch
+            )
+        numbers = take(numbers, groups.firsts)
+        # Band keys are the most memory of all; what is done with goes before.
+        del described, fingerprints, in_order
+        keys = self._sketch(take(groups.units, groups.firsts), numbers)
+        del numbers
+        with self._progress.stage("grouping bands"):
+            buckets, live = build_buckets(
+                keys, self._options.bucket_cap, self._threads, self._scratch
+            )
+        rows = self._judge(groups, buckets, live)
+        capped_count = int(np.count_nonzero(buckets.full))
+        del groups, buckets, live
+        return self._number(rows, places, order, compared, capped_count)
 
-    def truncate(self, unit_count: int) -> None:
-        """Forget all but the first units."""
-        self._compared.truncate(unit_count)
-        compared_count = int(np.searchsorted(self._columns[0].values, unit_count))
-        for column in self._columns:
-            column.truncate(compared_count)
+    def _order_places(
+        self, described: Described, document_ranks: Positions | None
+    ) -> Positions | None:
+        """Return the places in the order of the keep policy; None where it is that of reading."""
+        count = len(described.units)
+        match self._options.keep:
+            case "last":
+                order = self._scratch.empty(count, np.int64)
+                for first in range(0, count, _ROWS_AT_ONCE):
+                    last = min(first + _ROWS_AT_ONCE, count)
+                    order[count - last : count - first] = np.arange(last - 1, first - 1, -1)
+                return order
+            case "longest":
+                keys = self._scratch.empty(count, np.int32)
+                np.negative(described.chars, out=keys)
+                return find_order(keys, self._scratch, self._threads)
+            case "newest" | "priority" if document_ranks is not None:
+                keys = self._scratch.empty(count, np.int64)
+                _rank_places(described.units, self._units.offsets, document_ranks, keys)
+                return find_order(keys, self._scratch, self._threads)
+        return None
 
-    def get(self) -> Described:
-        """Return all that came."""
-        return Described(self._compared.values, *(column.values for column in self._columns))
+    def _sketch(self, leaders: Positions, numbers: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
+        """Compute the band keys of leaders: uint64[n] for each band."""
+        options = self._options
+        keys = [self._scratch.empty(len(leaders), np.uint64) for _ in range(options.bands)]
 
+        def work(first: int, last: int) -> None:
+            shingles = hash_shingles(self._fold(leaders[first:last]), options)
+            signatures = sign(shingles, options.num_perm, options.bands * options.rows)
+            part = hash_bands(signatures, numbers[first:last], options.bands, options.rows)
+            for band in range(options.bands):
+                keys[band][first:last] = part[band]
 
-def describe_all(
-    data: Bytes, units: Units, options: Options, threads: int = 1, scratch: Scratch | None = None
-) -> Described:
-    """Describe all units, slices of documents in threads."""
-    described = Describing(scratch or Scratch(), len(units))
+        with self._progress.stage("sketching", len(leaders), "units") as done:
+            run_slices(work, self._cut(leaders), self._threads, done)
+        return keys
 
-    def work(first: int, last: int) -> Described:
-        offsets = units.offsets[first : last + 1]
-        rows = slice(int(offsets[0]), int(offsets[-1]))
-        part = Units(units.starts[rows], units.stops[rows], offsets)
-        return describe_units(data, part, options, first)
+    def _fold(self, which: Positions) -> Texts:
+        return fold_spans(self._data, self._units.starts[which], self._units.stops[which])
 
-    def lengths(first: int, last: int) -> Positions:
-        return np.diff(units.offsets[first : last + 1])
+    def _cut(self, which: Positions) -> Positions:
+        """Cut some units into slices of about as much text."""
 
-    document_count = len(units.offsets) - 1
-    bounds = cut_many_slices(document_count, lengths, _UNITS_A_SLICE)
-    for part in map_slices(work, bounds, threads):
-        described.append(part)
-    return described.get()
+        def lengths(first: int, last: int) -> Positions:
+            rows = which[first:last]
+            spans: Positions = self._units.stops[rows] - self._units.starts[rows]
+            return spans
 
+        return cut_many_slices(len(which), lengths)
 
-def _is_long_enough(lengths: Descriptions, options: Options) -> Flags:
-    """Tell which units are compared; in mixed text each script counts by its own measure."""
-    enough: Flags = (
-        lengths.spaced_chars * options.min_chars_unspaced
-        + lengths.unspaced_chars * options.min_chars
-        >= options.min_chars * options.min_chars_unspaced
-    )
-    return enough
+    def _fold_live(self, which: Positions) -> tuple[Texts, Sets]:
+        """Fold live units once more, to stay, and measure their sets of shingles."""
+        scratch = self._scratch
+        bounds = self._cut(which)
+        text = Column(scratch, np.uint8, SLICE_BYTES * len(bounds))
+        offsets = scratch.empty(len(which) + 1, np.int64)
+        offsets[0] = 0
+        sets = Sets(scratch.empty(len(which), np.int64), scratch.empty((len(which), 8), np.uint64))
 
+        def work(first: int, last: int) -> Texts:
+            folded = self._fold(which[first:last])
+            part = measure_sets(folded, self._options)
+            sets.sizes[first:last] = part.sizes
+            sets.maps[first:last] = part.maps
+            return folded
 
-def _order_places(
-    described: Described,
-    units: Units,
-    document_ranks: Positions | None,
-    options: Options,
-    threads: int,
-    scratch: Scratch,
-) -> Positions | None:
-    """Return the places in the order of the keep policy; None where it is that of reading."""
-    count = len(described.units)
-    match options.keep:
-        case "last":
-            order = scratch.empty(count, np.int64)
-            for first in range(0, count, _UNITS_A_SLICE):
-                last = min(first + _UNITS_A_SLICE, count)
-                order[count - last : count - first] = np.arange(last - 1, first - 1, -1)
-            return order
-        case "longest":
-            keys = scratch.empty(count, np.int32)
-            return find_order(np.negative(described.chars, out=keys), scratch, threads)
-        case "newest" | "priority" if document_ranks is not None:
-            keys = scratch.empty(count, np.int64)
-            _rank_places(described.units, units.offsets, document_ranks, keys)
-            return find_order(keys, scratch, threads)
-    return None
+        for first, last, folded in zip(
+            bounds[:-1], bounds[1:], map_slices(work, bounds, self._threads), strict=True
+        ):
+            offsets[first + 1 : last + 1] = folded.offsets[1:] + len(text)
+            text.extend(folded.data[: folded.offsets[-1]])
+        text.extend(np.zeros(PADDING_BYTES, np.uint8))
+        return Texts(text.values, offsets), sets
 
-
-@kernel
-def _rank_places(units, offsets, document_ranks, keys):
-    document = np.int64(0)
-    for place in range(len(units)):
-        while offsets[document + 1] <= units[place]:
-            document += 1
-        keys[place] = document_ranks[document]
-
-
-def _in_order(
-    values: NDArray[np.uint64], order: Positions | None, scratch: Scratch
-) -> NDArray[np.uint64]:
-    return values if order is None else scratch.take(values, order)
-
-
-def _group_equal(
-    data: Bytes,
-    units: Units,
-    in_order: Positions,
-    fingerprints: NDArray[np.uint64],
-    threads: int,
-    scratch: Scratch,
-) -> _Groups:
-    """Group units, which stand in the order of the policy, that are equal once folded."""
-    count = len(in_order)
-    first_of_rank = scratch.empty(count, np.int64)
-    _link_equal(find_order(fingerprints, scratch, threads), fingerprints, first_of_rank)
-
-    # The same fingerprint is no proof: the texts are compared.
-    exact = scratch.full(count, True, np.bool_)
-
-    def work(begin: int, end: int) -> Positions:
-        again = begin + np.flatnonzero(first_of_rank[begin:end] != np.arange(begin, end))
-        left, right = in_order[again], in_order[first_of_rank[again]]
-        spans = (units.starts[left], units.stops[left], units.starts[right], units.stops[right])
-        same = same_spans(data, *spans)
-        exact[again] = same
-        doubtful = again[~same]
-        rows = in_order[np.concatenate([doubtful, first_of_rank[doubtful]])]
-        both = _fold(data, units, rows)
-        middle = len(doubtful)
-        equal = same_spans(
-            both.data,
-            both.offsets[:middle],
-            both.offsets[1 : middle + 1],
-            both.offsets[middle:-1],
-            both.offsets[middle + 1 :],
+    def _judge(self, groups: Groups, buckets: Buckets, live: Positions) -> _Rows:
+        """Decide live leaders one after the other, and list what all units come to."""
+        scratch = self._scratch
+        live_ranks = scratch.take(groups.firsts, live)
+        live_units = scratch.take(groups.units, live_ranks)
+        with self._progress.stage("folding candidates"):
+            folded, sets = self._fold_live(live_units)
+        roles = scratch.full(len(live), NORMAL, np.uint8)
+        if self._has_reference:
+            np.subtract(CHECKED, live_units < self._border, out=roles, casting="unsafe")
+        del live_units
+        finder = CandidateFinder(buckets, roles, scratch)
+        live_of_group = scratch.full(len(groups.firsts), -1, np.int32)
+        live_of_group[live] = np.arange(len(live), dtype=np.int32)
+        with _Scorer(folded, sets, self._options, self._threads) as scorer:
+            verdicts = self._apply_law(finder, scorer, sets)
+            judged = (groups.firsts, groups.of_rank, live_of_group, verdicts.canonicals)
+            border = (self._border, self._has_reference)
+            row_count, again_count = _count_rows(groups.units, *judged, *border)
+            again = np.empty(again_count, np.int64)
+            _find_later_copies(*judged, again)
+            copies = live_of_group[groups.of_rank[again]]
+            again_verdicts = _judge_again(again, copies, live_ranks, verdicts, sets, finder, scorer)
+        rows = _Rows(
+            scratch.empty(row_count, np.int64),
+            scratch.empty(row_count, np.int64),
+            scratch.empty(row_count, np.float64),
+            scratch.empty(row_count, np.float64),
+            scratch.empty(row_count, np.uint8),
         )
-        return doubtful[~equal]
+        _list_rows(
+            groups.units,
+            groups.firsts,
+            groups.of_rank,
+            groups.exact,
+            live_of_group,
+            live,
+            verdicts.canonicals,
+            verdicts.shared,
+            sets.sizes,
+            again,
+            again_verdicts.canonicals,
+            again_verdicts.shared,
+            *border,
+            *rows,
+        )
+        return rows
 
-    bounds = np.append(np.arange(0, count, _UNITS_A_SLICE), count)
-    # Written when all were looked at, for others look at the first of theirs.
-    for unequal in list(map_slices(work, bounds, threads)):
-        first_of_rank[unequal] = unequal
-    firsts_room = scratch.empty(count, np.int64)
-    group_count = _number_groups(first_of_rank, firsts_room)
-    return _Groups(in_order, firsts_room[:group_count], first_of_rank, exact)
+    def _apply_law(self, finder: CandidateFinder, scorer: "_Scorer", sets: Sets) -> _Verdicts:
+        """Decide unit after unit: pairs are scored a wave at a time, by all threads."""
+        count = len(sets.sizes)
+        full, buckets = self._scratch.full, finder.buckets
+        verdicts = _Verdicts(full(count, -1, np.int32), full(count, 0, np.int32))
+        pair_of = full(count, 0, np.int32)
+        first = 0
+        with self._progress.stage("comparing", count, "units") as done:
+            while first < count:
+                wave = finder.next_wave(first)
+                shared = scorer.score(wave.left, wave.right)
+                _decide(
+                    first,
+                    wave.last,
+                    np.searchsorted(wave.left, np.arange(first, wave.last + 1)),
+                    wave.right,
+                    shared,
+                    sets.sizes,
+                    buckets.of_unit,
+                    buckets.rooms,
+                    buckets.members,
+                    buckets.counts,
+                    buckets.full,
+                    self._options.threshold,
+                    pair_of,
+                    finder.roles,
+                    verdicts.canonicals,
+                    verdicts.shared,
+                )
+                done(wave.last - first)
+                first = wave.last
+        return verdicts
 
-
-def _fold(data: Bytes, units: Units, which: Positions) -> Texts:
-    return fold_spans(data, units.starts[which], units.stops[which])
-
-
-def _sketch(
-    data: Bytes,
-    units: Units,
-    which: Positions,
-    numbers: NDArray[np.uint64],
-    options: Options,
-    threads: int,
-    scratch: Scratch,
-    progress: Progress,
-) -> list[NDArray[np.uint64]]:
-    """Compute the band keys of some units: uint64[n] for each band."""
-    keys = [scratch.empty(len(which), np.uint64) for _ in range(options.bands)]
-
-    def work(first: int, last: int) -> None:
-        shingles = hash_shingles(_fold(data, units, which[first:last]), options)
-        signatures = sign(shingles, options.num_perm, options.bands * options.rows)
-        part = hash_bands(signatures, numbers[first:last], options.bands, options.rows)
-        for band in range(options.bands):
-            keys[band][first:last] = part[band]
-
-    bounds = _cut_by_length(units, which)
-    with progress.stage("sketching", len(which), "units") as done:
-        run_slices(work, bounds, threads, done)
-    return keys
-
-
-def _cut_by_length(units: Units, which: Positions) -> Positions:
-    def lengths(first: int, last: int) -> Positions:
-        rows = which[first:last]
-        spans: Positions = units.stops[rows] - units.starts[rows]
-        return spans
-
-    return cut_many_slices(len(which), lengths)
-
-
-def _fold_live(
-    data: Bytes,
-    units: Units,
-    which: Positions,
-    options: Options,
-    threads: int,
-    scratch: Scratch,
-) -> tuple[Texts, Sets]:
-    """Fold some units once more, to stay, and measure their sets of shingles."""
-    bounds = _cut_by_length(units, which)
-    text = Column(scratch, np.uint8, SLICE_BYTES * len(bounds))
-    offsets = scratch.empty(len(which) + 1, np.int64)
-    offsets[0] = 0
-    sets = Sets(scratch.empty(len(which), np.int64), scratch.empty((len(which), 8), np.uint64))
-
-    def work(first: int, last: int) -> Texts:
-        folded = _fold(data, units, which[first:last])
-        part = measure_sets(folded, options)
-        sets.sizes[first:last] = part.sizes
-        sets.maps[first:last] = part.maps
-        return folded
-
-    for first, last, folded in zip(
-        bounds[:-1], bounds[1:], map_slices(work, bounds, threads), strict=True
-    ):
-        offsets[first + 1 : last + 1] = folded.offsets[1:] + len(text)
-        text.extend(folded.data[: folded.offsets[-1]])
-    text.extend(np.zeros(PADDING_BYTES, np.uint8))
-    return Texts(text.values, offsets), sets
+    def _number(
+        self,
+        rows: _Rows,
+        places: Positions,
+        order: Positions | None,
+        compared: Flags,
+        capped_count: int,
+    ) -> Duplicates:
+        """Turn ranks into units, in reading order, and number passages."""
+        take = self._scratch.take
+        if order is not None:
+            in_places = take(order, rows.ranks)
+            by_unit = find_order(in_places, self._scratch, self._threads)
+            rows = _Rows(in_places, take(order, rows.canonical_ranks), *rows[2:])
+            rows = _Rows(*(take(column, by_unit) for column in rows))
+        found, canonicals = take(places, rows.ranks), take(places, rows.canonical_ranks)
+        passages = self._scratch.empty(len(found), np.int64)
+        _number_passages(
+            rows.ranks,
+            rows.canonical_ranks,
+            find_documents(self._units, found, self._scratch),
+            find_documents(self._units, canonicals, self._scratch),
+            passages,
+        )
+        return Duplicates(found, canonicals, *rows[2:], passages, compared, capped_count)
 
 
 class _Scorer:
@@ -745,61 +625,6 @@ class _Scorer:
         return score_pairs(self._folded, left, right, self._sets, self._options)
 
 
-def _apply_law(
-    finder: CandidateFinder,
-    scorer: _Scorer,
-    sets: Sets,
-    options: Options,
-    scratch: Scratch,
-    progress: Progress,
-) -> _Verdicts:
-    """Decide unit after unit: pairs are scored a wave at a time, by all threads."""
-    count = len(sets.sizes)
-    verdicts = _Verdicts(scratch.full(count, -1, np.int32), scratch.full(count, 0, np.int32))
-    pair_of = scratch.full(count, 0, np.int32)
-    with progress.stage("comparing", count, "units") as done:
-        _decide_all(finder, scorer, sets, options, pair_of, verdicts, done)
-    return verdicts
-
-
-def _decide_all(
-    finder: CandidateFinder,
-    scorer: _Scorer,
-    sets: Sets,
-    options: Options,
-    pair_of: NDArray[np.int32],
-    verdicts: _Verdicts,
-    done: Done,
-) -> None:
-    buckets = finder.buckets
-    count = len(sets.sizes)
-    first = 0
-    while first < count:
-        wave = finder.next_wave(first)
-        shared = scorer.score(wave.left, wave.right)
-        pair_offsets = np.searchsorted(wave.left, np.arange(first, wave.last + 1))
-        _decide(
-            first,
-            wave.last,
-            pair_offsets,
-            wave.right,
-            shared,
-            sets.sizes,
-            buckets.of_unit,
-            buckets.rooms,
-            buckets.members,
-            buckets.counts,
-            buckets.full,
-            options.threshold,
-            pair_of,
-            finder.roles,
-            verdicts.canonicals,
-            verdicts.shared,
-        )
-        done(wave.last - first)
-        first = wave.last
-
-
 def _judge_again(
     ranks: Positions,
     live: NDArray[np.int32],
@@ -808,7 +633,7 @@ def _judge_again(
     sets: Sets,
     finder: CandidateFinder,
     scorer: _Scorer,
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+) -> _Verdicts:
     """Hold repeated texts that go against what came to stay since the first of them.
 
     A later copy of a duplicate goes too, but its canonical may be another: a
@@ -820,15 +645,10 @@ def _judge_again(
         int[n], later copies: their ranks, rising, and their numbers among live units.
     live_ranks
         int64[live_count], rank of the first unit with each live text.
-
-    Returns
-    -------
-    canonicals, shared
-        int32[n], as in the verdicts.
     """
     best, best_shared = verdicts.canonicals[live], verdicts.shared[live]
     if len(ranks) == 0:
-        return best, best_shared
+        return _Verdicts(best, best_shared)
     units, rows = np.unique(live.astype(np.int64), return_inverse=True)
     last_ranks = np.zeros(len(units), np.int64)
     np.maximum.at(last_ranks, rows, ranks)
@@ -847,4 +667,4 @@ def _judge_again(
         best,
         best_shared,
     )
-    return best, best_shared
+    return _Verdicts(best, best_shared)

@@ -19,11 +19,11 @@ ORDER = [
     "options columns scratch",
     "tables tables.folding tables.sentences",
     "slices orders folding",
-    "sentence_rules sentences units shingles signatures pairs duplicates",
+    "sentence_rules sentences units shingles signatures descriptions groups pairs duplicates",
     "documents filters cleaned corpus results files report",
     "pipeline maps",
-    "streams filelist extracts json_rows csv_rows row_groups formats",
-    "checkpoints intake runs",
+    "streams spool filelist extracts json_rows csv_rows row_groups formats",
+    "checkpoints intake runs originals",
     "cli __init__ __main__",
 ]
 STAGES = [

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 import reference
 
-from dedup import Options, Result, clean, clean_documents, duplicates, pairs, restore, slices
+from dedup import (
+    Options,
+    Result,
+    clean,
+    clean_documents,
+    descriptions,
+    duplicates,
+    pairs,
+    restore,
+    slices,
+)
 from dedup.columns import Texts
 from dedup.duplicates import KINDS, Duplicates, find_duplicates
 from dedup.folding import Descriptions, describe
@@ -219,7 +229,7 @@ def test_fingerprints_that_clash_change_nothing(monkeypatch: pytest.MonkeyPatch,
         weak = whole.fingerprints & np.uint64((1 << bits) - 1)
         return Descriptions(whole.spaced_chars, whole.unspaced_chars, whole.numbers, weak)
 
-    monkeypatch.setattr(duplicates, "describe", describe_weakly)
+    monkeypatch.setattr(descriptions, "describe", describe_weakly)
     for keep, expected_rows in expected.items():
         found = rows(find(units, keep=keep))
         assert [row[:2] + row[3:] for row in found] == [row[:2] + row[3:] for row in expected_rows]
