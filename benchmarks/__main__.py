@@ -65,7 +65,7 @@ def _measure(area: str, data: Path, quick: bool, pythons: list[str]) -> dict[str
             speed.measure_stages(text, options, rounds)
             for text in [workloads.planted(size), *texts]
         ]
-        results["peers"], results["growth"] = _compare(data, options, quick, pythons)
+        results |= _compare(data, options, quick, pythons)
         if texts:
             whole = workloads.natural(data, 1.0 if quick else 1e6)
             results["corpus"] = speed.measure_corpus(whole, rounds=1 if quick else 3)
@@ -83,21 +83,23 @@ def _measure(area: str, data: Path, quick: bool, pythons: list[str]) -> dict[str
     return results
 
 
-def _compare(
-    data: Path, options: Options, quick: bool, pythons: list[str]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Measure from file to file: beside peers, and on ever larger files."""
+def _compare(data: Path, options: Options, quick: bool, pythons: list[str]) -> dict[str, Any]:
+    """Measure from file to file: beside peers, on ever larger files, with little memory."""
     rounds, size = (1, 1.0) if quick else (3, 4.0)
     parts = workloads.natural(data, 1e6)
     if parts:
         text = workloads.mix(parts, size)
-        sizes = [10.0, 100.0, sum(part.size_mb for part in parts)]
-        sizes += [] if quick else [1000.0]
+        sizes = [10.0, 100.0] if quick else [10.0, 100.0, 1000.0]
     else:
         text = workloads.planted(size)
         parts, sizes = [workloads.planted(10)], [10.0]
-    peers = comparison.compare_with_peers(text, options, rounds, pythons)
-    return peers, comparison.measure_growth(parts, sorted(sizes), rounds)
+    whole = sum(part.size_mb for part in parts)
+    limits = [2.0 * whole, whole, whole / 10]
+    return {
+        "peers": comparison.compare_with_peers(text, options, rounds, pythons),
+        "growth": comparison.measure_growth(parts, sorted(sizes), rounds),
+        "memory": comparison.measure_memory(parts, limits, rounds),
+    }
 
 
 def _gate(write: bool) -> int:

@@ -154,8 +154,8 @@ def measure_growth(parts: list[Workload], sizes_mb: list[float], rounds: int = 3
                 for threads in _thread_counts()
             }
             outcomes = _take_turns(runs, rounds)
-        if len({outcome.removed for done in outcomes.values() for outcome in done}) > 1:
-            raise AssertionError("the threads decide what is removed")
+        if len({outcome.checksum for done in outcomes.values() for outcome in done}) > 1:
+            raise AssertionError("the threads decide what is written")
         for threads, done in zip(_thread_counts(), outcomes.values(), strict=True):
             rows.append(
                 {
@@ -167,6 +167,49 @@ def measure_growth(parts: list[Workload], sizes_mb: list[float], rounds: int = 3
                 }
             )
     return rows
+
+
+def measure_memory(
+    parts: list[Workload], limits_mb: list[float], rounds: int = 3
+) -> list[dict[str, Any]]:
+    """Clean a JSON Lines file of all texts with less and less memory.
+
+    Returns
+    -------
+    list
+        A row for each limit, the first without one: median seconds, peak
+        memory, and whether all files are the same as without a limit.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, warm = Path(folder) / "in.jsonl", Path(folder) / "warm.jsonl"
+        _write_rows(warm, planted(0.02).documents)
+        _, size_mb = _write_rows(source, (text for part in parts for text in part.documents))
+        threads = max(_thread_counts())
+        limits = [None, *limits_mb]
+        runs = {
+            str(limit): (
+                sys.executable,
+                Job(
+                    "dedup",
+                    str(source),
+                    str(warm),
+                    threads=threads,
+                    memory=None if limit is None else int(limit * 1e6),
+                ),
+            )
+            for limit in limits
+        }
+        outcomes = _take_turns(runs, rounds)
+    expected = outcomes["None"][0].checksum
+    return [
+        {
+            "limit_mb": limit,
+            "size_mb": round(size_mb, 1),
+            "same_bytes": all(outcome.checksum == expected for outcome in done),
+            **_medians(done, size_mb),
+        }
+        for limit, done in zip(limits, outcomes.values(), strict=True)
+    ]
 
 
 def _thread_counts() -> list[int]:

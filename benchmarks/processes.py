@@ -39,8 +39,8 @@ class Job:
         For a peer, what it is told. Beside `source` and `warm` it finds the
         sentences of each row as [start, stop, text, runs]: bytes, and what a
         `Sentence` holds, or nothing for one too short to be compared.
-    threads
-        For ``dedup``.
+    threads, memory
+        For ``dedup``; memory in bytes, none for what it takes by itself.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Job:
     warm: str
     task: Task | None = None
     threads: int = 1
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,15 @@ class Outcome:
         How many sentences went; 0 for the floor.
     numbers
         For a peer: which.
+    checksum
+        For ``dedup``: of all files it wrote.
     """
 
     seconds: float
     peak_bytes: int
     removed: int
     numbers: list[int] | None = None
+    checksum: str = ""
 
 
 def measure(job: Job, python: str = sys.executable) -> Outcome:
@@ -182,28 +186,44 @@ def _run(job: dict[str, Any]) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(folder) / "warm", Path(folder) / "counted"]
         numbers = None
+        checksum = ""
         for path, place in zip((warm, source), places, strict=True):
             place.mkdir()
             if name == "floor":
                 seconds = copy_rows(path, place / "copy")
                 count = 0
             elif name == "dedup":
-                seconds, count = _clean(path, place / "out", job["threads"])
+                seconds, count = _clean(path, place / "out", job["threads"], job["memory"])
+                checksum = _checksum(place / "out")
             else:
                 seconds, removed = clean_with_peer(name, path, place, Task(**job["task"]))
                 numbers, count = sorted(removed), len(removed)
-    return Outcome(seconds, _peak_bytes(), count, numbers)
+            peak = _peak_bytes()
+    return Outcome(seconds, peak, count, numbers, checksum)
 
 
-def _clean(source: Path, out: Path, threads: int) -> tuple[float, int]:
+def _clean(source: Path, out: Path, threads: int, memory: int | None) -> tuple[float, int]:
     from dedup.filters import Filters
     from dedup.options import Options
     from dedup.runs import Plan, run
 
     start = time.perf_counter()
     plan = Plan(paths=[str(source)], out=str(out))
-    summary = run(plan, Options(), Filters(), threads=threads).summary
+    summary = run(plan, Options(), Filters(), threads=threads, memory=memory).summary
     return time.perf_counter() - start, summary["removed_duplicates"]
+
+
+def _checksum(folder: Path) -> str:
+    import xxhash
+
+    found = xxhash.xxh3_128()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            found.update(path.relative_to(folder).as_posix().encode() + b"\0")
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    found.update(block)
+    return found.hexdigest()
 
 
 def _peak_bytes() -> int:

@@ -26,6 +26,8 @@ def render_tables(results: dict[str, Any]) -> str:
         parts.append(_corpus_line(results["corpus"], results["machine"]))
     if "growth" in results:
         parts.append(_growth_table(results["growth"]))
+    if "memory" in results:
+        parts.append(_memory_table(results["memory"]))
     if "recall" in results:
         parts.append(_recall_table(results["recall"], results["recall_promised"]))
     if "sentences" in results:
@@ -124,6 +126,25 @@ def _growth_table(rows: list[dict[str, Any]]) -> str:
                 f"{row['mb_s']:.1f}",
                 f"{row['peak_mb']:,.0f}",
                 f"{row['peak_mb'] / row['size_mb']:.1f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _memory_table(rows: list[dict[str, Any]]) -> str:
+    return (
+        f"All natural texts, {rows[0]['size_mb']:.0f} MB, with `--memory` (the peak is that of "
+        "the process, of which the program itself takes about 180 MB):\n\n"
+    ) + _table(
+        ["limit MB", "s", "MB/s", "peak MB", "same bytes"],
+        [
+            [
+                "none" if row["limit_mb"] is None else f"{row['limit_mb']:,.0f}",
+                f"{row['seconds']:.1f}",
+                f"{row['mb_s']:.1f}",
+                f"{row['peak_mb']:,.0f}",
+                "yes" if row["same_bytes"] else "no",
             ]
             for row in rows
         ],

@@ -202,7 +202,6 @@ def test_there_has_to_be_a_run_to_go_on_with(tmp_path: Path) -> None:
     clean(source, tmp_path / "new", resume=True)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(
     seed: int, source: Path, expected: dict[str, bytes], tmp_path: Path
