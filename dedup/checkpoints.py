@@ -277,7 +277,7 @@ def forget_state(out: Path) -> None:
     try:
         if has_state(out):
             shutil.rmtree(out / FOLDER_NAME)
-            _sweep(out)
+        _sweep(out)
     except OSError as error:
         raise OutputError(str(out), describe(error)) from error
 

@@ -144,6 +144,10 @@ def clean(
         list[str] | None,
         typer.Option(metavar="GLOB", help="Do not read such files.", rich_help_panel=_MANY),
     ] = None,
+    stdin_format: Annotated[
+        Literal["text", "jsonl", "csv", "parquet"] | None,
+        typer.Option(help="What - holds, packed or not; makes it a corpus.", rich_help_panel=_MANY),
+    ] = None,
     id_field: Annotated[
         str, typer.Option(metavar="NAME", help="Field with a row's id.", rich_help_panel=_MANY)
     ] = "id",
@@ -233,7 +237,7 @@ def clean(
     )
     if as_json + diff + dry_run > 1:
         raise typer.BadParameter("--json, --diff and --dry-run exclude each other")
-    if not _are_many(paths, against):
+    if stdin_format is None and not _are_many(paths, against):
         _clean_one(
             paths[0], options, filters, out, map_file, as_json, diff, dry_run, overwrite, quiet
         )
@@ -264,6 +268,7 @@ def clean(
         overwrite=overwrite,
         resume=resume,
         save_seconds=save_every,
+        stdin_format=stdin_format,
     )
     _clean_many(plan, options, filters, threads, _parse_size(memory), quiet)
 
@@ -369,7 +374,8 @@ def _clean_many(
                 progress=choose_progress(quiet),
             )
         except KeyboardInterrupt:
-            _say("dedup: stopped" + ("; go on with --resume" if plan.out else ""))
+            can_go_on = plan.out is not None and plan.stdin_format is None
+            _say("dedup: stopped" + ("; go on with --resume" if can_go_on else ""))
             raise typer.Exit(STOPPED) from None
     if plan.out is None:
         for part in done.map_parts:
@@ -379,7 +385,7 @@ def _clean_many(
     if not quiet:
         from dedup.report import summarise_run
 
-        _say(summarise_run(done.summary, options))
+        _say(summarise_run(done.summary, options, done.map_file))
     if done.failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -405,19 +411,20 @@ def restore(
         ),
     ] = False,
 ) -> None:
-    """Give back the original of a cleaned text or folder, byte for byte."""
+    """Give back the original of a cleaned text or folder."""
     from pathlib import Path
 
     if Path(cleaned).is_dir():
         if out is None or map_file is not None:
             raise typer.BadParameter("a folder needs --out FOLDER and has its own map")
-        from dedup.runs import restore_tree
+        from dedup.originals import restore_tree
+        from dedup.report import summarise_originals
 
-        count, problems = restore_tree(cleaned, out, overwrite=overwrite)
-        for problem in problems:
+        originals = restore_tree(cleaned, out, overwrite=overwrite)
+        for problem in originals.problems:
             _say(f"dedup: {problem}")
-        _say(f"{count:,} text files rebuilt")
-        if problems:
+        _say(summarise_originals(originals.count, originals.other_bytes, originals.extracts))
+        if originals.problems:
             raise typer.Exit(SOME_FAILED)
         return
     if map_file is None:

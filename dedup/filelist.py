@@ -6,6 +6,7 @@ Looks at folders; opens no file.
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args
@@ -44,8 +45,17 @@ def output_name(file: CorpusFile) -> str:
     return f"{name}.txt{suffix}"
 
 
+def kind_of(name: str) -> tuple[Format, Compression]:
+    """Return how a file given by name is stored: by its ending, as text where that is unknown."""
+    suffix = os.path.splitext(name)[1]  # noqa: PTH122
+    return _kind(name) or ("text", _COMPRESSIONS.get(suffix.lower(), ""))
+
+
 def find_files(
-    paths: Iterable[str | Path], include: Sequence[str] = (), exclude: Sequence[str] = ()
+    paths: Iterable[str | Path | CorpusFile],
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    unread: Counter[str] | None = None,
 ) -> tuple[list[CorpusFile], list[Failure]]:
     """List the files to be read: those given, and those in the folders given.
 
@@ -53,13 +63,17 @@ def find_files(
     ----------
     paths
         Files and folders. A file given by name is read whatever it is called:
-        as text when its ending is unknown.
+        as text when its ending is unknown. Standard input stands among them as
+        the file that `spool_stdin` made of it.
     include, exclude
         Globs for what is in folders, held against the path relative to the
         folder given: ``*`` and ``?`` stop at ``/``, ``**`` does not, and a
         pattern without ``/`` is held against the last part of the path alone.
         When there is an `include`, only what one of its patterns fits is
         read. What fits an `exclude`, or lies in a folder that does, is not.
+    unread
+        Counts, by their endings, the files in folders that would be read if
+        they were of a format that is.
 
     Returns
     -------
@@ -76,9 +90,12 @@ def find_files(
     to folders are followed once the real folders were read, unless what they
     lead to was read by then, which is reported.
     """
-    walk = _Walk(_Globs(include), _Globs(exclude))
+    walk = _Walk(_Globs(include), _Globs(exclude), Counter() if unread is None else unread)
     for path in paths:
-        walk.add(Path(path))
+        if isinstance(path, CorpusFile):
+            walk.add_file(path, "standard input")
+        else:
+            walk.add(Path(path))
     return walk.files, walk.failures
 
 
@@ -150,13 +167,22 @@ def _kind(path: str) -> tuple[Format, Compression] | None:
     return format_, compression
 
 
+def _ending(path: str) -> str:
+    """Return the ending of a file that is not read, both of a packed one whose own would be."""
+    stem, suffix = os.path.splitext(path)  # noqa: PTH122
+    inner = os.path.splitext(stem)[1]  # noqa: PTH122
+    packed = suffix.lower() in _COMPRESSIONS and inner.lower() in _FORMATS
+    return _name(inner + suffix if packed else suffix).lower()
+
+
 class _Walk:
     """The files found so far."""
 
-    def __init__(self, include: _Globs, exclude: _Globs) -> None:
+    def __init__(self, include: _Globs, exclude: _Globs, unread: Counter[str]) -> None:
         self._include = include
         self._exclude = exclude
-        self._taken: dict[str, Path] = {}
+        self._unread = unread
+        self._taken: dict[str, str] = {}
         self.files: list[CorpusFile] = []
         self.failures: list[Failure] = []
 
@@ -172,14 +198,13 @@ class _Walk:
         elif not stat.S_ISREG(status.st_mode):
             self._fail(str(path), "is neither a file nor a folder")
         else:
-            compression = _COMPRESSIONS.get(path.suffix.lower(), "")
-            kind = _kind(path.name)
-            if compression and not kind and _kind(path.stem):
+            kind = kind_of(path.name)
+            if kind[1] and not _kind(path.name) and _kind(path.stem):
                 self._fail(
                     path.name, f"{path.stem.rpartition('.')[2]} files are read unpacked only"
                 )
                 return
-            self._add_file(path, _name(path.name), kind or ("text", compression))
+            self.add_file(CorpusFile(path, _name(path.name), *kind), str(path))
 
     def _add_folder(self, root: Path, status: os.stat_result) -> None:
         seen = {(status.st_dev, status.st_ino)}
@@ -203,7 +228,8 @@ class _Walk:
                 self._scan(root, f"{link}/", seen, found, links)
         for relative in sorted(found, key=os.fsencode):
             if kind := _kind(relative):
-                self._add_file(root / relative, _name(relative), kind)
+                path = root / relative
+                self.add_file(CorpusFile(path, _name(relative), *kind), str(path))
 
     def _scan(
         self,
@@ -249,21 +275,24 @@ class _Walk:
                         found.append(relative)
                     else:
                         self._fail(_name(relative), "is neither a file nor a folder")
+                elif stat.S_ISREG(mode) and not _kind(relative) and self._fits(relative, hidden):
+                    self._unread[_ending(relative)] += 1
 
     def _wanted(self, relative: str, hidden: bool) -> bool:
-        if not _kind(relative):
-            return False
+        return _kind(relative) is not None and self._fits(relative, hidden)
+
+    def _fits(self, relative: str, hidden: bool) -> bool:
         if hidden or self._include:
             return self._include.fit(_name(relative), hidden)
         return True
 
-    def _add_file(self, path: Path, name: str, kind: tuple[Format, Compression]) -> None:
-        file = CorpusFile(path, name, *kind)
+    def add_file(self, file: CorpusFile, origin: str) -> None:
+        """Add a file, unless its name is taken."""
         for taken in {file.name, output_name(file)}:
             if taken in self._taken:
                 self._fail(file.name, f"its name is taken by {self._taken[taken]}")
                 return
-        self._taken |= {file.name: path, output_name(file): path}
+        self._taken |= {file.name: origin, output_name(file): origin}
         self.files.append(file)
 
     def _fail(self, source: str, reason: str) -> None:

@@ -103,11 +103,15 @@ def read_cleaned(path: str, record: Mapping[str, Any], map_name: str) -> Source:
     MapError
         When it is not in that encoding, so not the text the map belongs to.
     """
+    return decode_cleaned(path, _read_bytes(path), record, map_name)
+
+
+def decode_cleaned(path: str, data: bytes, record: Mapping[str, Any], map_name: str) -> Source:
+    """Decode the bytes of a cleaned text; see `read_cleaned`."""
     encoding = str(record.get("encoding", "utf-8"))
     mark = b""
     if record.get("byte_order_mark"):
         mark = next((mark for mark, name in _BYTE_ORDER_MARKS if name == encoding), b"")
-    data = _read_bytes(path)
     try:
         if not data.startswith(mark):
             raise MapError(map_name, f"{path} has lost its byte order mark")

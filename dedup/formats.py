@@ -25,7 +25,7 @@ from dedup.documents import (
 )
 from dedup.errors import InputError
 from dedup.extracts import extract_text
-from dedup.filelist import find_files, output_name
+from dedup.filelist import find_files, kind_of, output_name
 from dedup.files import decode_source
 from dedup.json_rows import read_json_rows, rewrite_json
 from dedup.row_groups import read_parquet_rows, rewrite_parquet
@@ -45,6 +45,7 @@ __all__ = [
     "FileRecord",
     "Limits",
     "find_files",
+    "kind_of",
     "output_name",
     "read_documents",
     "rewrite_file",

@@ -1,5 +1,6 @@
 """The intake of a run: all documents of all files, in columns, the reference first."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,40 @@ from dedup.errors import InputError
 from dedup.formats import CorpusFile, Failure, Fields
 from dedup.options import Options
 from dedup.progress import Done, Progress
+from dedup.report import describe_unread
 from dedup.scratch import Scratch
 
 # Text that a byte of a compressed file is expected to unpack to.
 _UNPACKED = 6
+
+# Endings that the summary lists, and things of a kind that an error does.
+_MOST_ENDINGS = 20
+_MOST_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run is to read.
+
+    Attributes
+    ----------
+    reference, files
+        Files of the reference, and those to be cleaned.
+    failures
+        What is no file, or none that can be read.
+    unread
+        How many files of other kinds lie in the folders, by their endings.
+    """
+
+    reference: list[CorpusFile]
+    files: list[CorpusFile]
+    failures: list[Failure]
+    unread: Counter[str]
+
+    def summarise_unread(self) -> dict[str, object]:
+        """Return what the summary says of files of other kinds."""
+        endings = sorted(self.unread.items(), key=lambda one: (-one[1], one[0]))
+        return {"count": self.unread.total(), "suffixes": dict(endings[:_MOST_ENDINGS])}
 
 
 @dataclass
@@ -70,19 +101,15 @@ class FileReader:
 
     Parameters
     ----------
-    reference, files
-        What `formats.find_files` found.
-    failures
-        And did not.
+    found
+        What there is to read.
     checkpoint
         Where what was read is kept, and found, of a run that is stopped.
     """
 
     def __init__(
         self,
-        reference: Sequence[CorpusFile],
-        files: Sequence[CorpusFile],
-        failures: list[Failure],
+        found: Found,
         fields: Fields,
         options: Options,
         *,
@@ -91,8 +118,8 @@ class FileReader:
         scratch: Scratch,
         checkpoint: Checkpoint | None,
     ) -> None:
-        self._reference_files = len(reference)
-        self._all = [*reference, *files]
+        self._reference_files = len(found.reference)
+        self._all = [*found.reference, *found.files]
         self._fields, self._strict = fields, strict
         # Dates and priorities are of any type, which a checkpoint does not keep.
         has_ranks = fields.date is not None or fields.priority is not None
@@ -104,8 +131,8 @@ class FileReader:
         )
         buffer = TextBuffer(expected, scratch)
         lookout = Lookout(buffer, options, threads, scratch, expected)
-        self._intake = Intake(buffer, TextBuffer(0, scratch), lookout, failures=failures)
-        stop_if_strict(strict, failures)
+        self._intake = Intake(buffer, TextBuffer(0, scratch), lookout, failures=found.failures)
+        stop_if_strict(strict, found.failures)
 
     def read(self, progress: Progress) -> Intake:
         """Read all files.
@@ -210,22 +237,44 @@ class FileReader:
 
 
 def find_input(
-    paths: Sequence[str], against: Sequence[str], include: Sequence[str], exclude: Sequence[str]
-) -> tuple[list[CorpusFile], list[CorpusFile], list[Failure]]:
-    """Return the files of the reference, those to be cleaned, and what is no file.
+    paths: Sequence[str | CorpusFile],
+    against: Sequence[str],
+    include: Sequence[str],
+    exclude: Sequence[str],
+) -> Found:
+    """Find what there is to read.
 
     Raises
     ------
     InputError
-        When there is nothing to read.
+        When there is nothing.
     """
+    unread: Counter[str] = Counter()
     reference, failures = formats.find_files(against)
-    files, more = formats.find_files(paths, include, exclude)
-    failures += more
+    files, more = formats.find_files(paths, include, exclude, unread)
+    found = Found(reference, files, failures + more, unread)
     if not files:
-        reasons = "; ".join(map(str, failures)) or "no file of a format that is read"
-        raise InputError(", ".join(paths), reasons)
-    return reference, files, failures
+        names = [path if isinstance(path, str) else path.name for path in paths]
+        raise InputError(_list_some(names, ", "), _blame(found, bool(include or exclude)))
+    return found
+
+
+def _blame(found: Found, has_globs: bool) -> str:
+    """Say why there is nothing to read, the main reason first."""
+    if found.failures and not found.unread:
+        return f"nothing that can be read: {_list_some(found.failures)}"
+    reason = "no file of a format that is read"
+    if has_globs:
+        reason += " is left by --include and --exclude"
+    if found.unread:
+        reason += f", {describe_unread(found.summarise_unread())}"
+    return "; ".join([reason, *filter(None, [_list_some(found.failures)])])
+
+
+def _list_some(things: Sequence[object], separator: str = "; ") -> str:
+    shown = [str(thing) for thing in things[:_MOST_LISTED]]
+    more = len(things) - len(shown)
+    return separator.join(shown) + (f"{separator}and {more:,} more" if more else "")
 
 
 def stop_if_strict(strict: bool, failures: Sequence[Failure]) -> None:

@@ -21,6 +21,9 @@ _TOKENS = re.compile(
 # up to here.
 _MOST_TOKENS = 2000
 
+# Endings of files of other kinds that are shown.
+_MOST_ENDINGS = 5
+
 _UNIT_WORDS = {"sentence": "sentences", "paragraph": "paragraphs", "document": "documents"}
 
 
@@ -42,10 +45,7 @@ def summarise(result: Result, options: Options) -> str:
     if counts:
         lines[0] += f" ({', '.join(counts)})"
         removed = sum(row.removed for row in result.duplicates)
-        lines.append(
-            f"  {removed:,} taken out: {stats.removed_chars:,} of {stats.chars:,} characters, "
-            f"{stats.removed_chars / stats.chars:.1%}"
-        )
+        lines.append(_taken_out(removed, stats.duplicates, stats.removed_chars, stats.chars))
     lines.append(
         f"  {stats.compared_units:,} compared, {stats.short_units:,} too short; a pair at the "
         f"threshold {options.threshold:g} is found with a chance of {stats.recall:.1%}"
@@ -55,21 +55,29 @@ def summarise(result: Result, options: Options) -> str:
     return "\n".join(lines)
 
 
-def summarise_run(summary: Mapping[str, Any], options: Options) -> str:
-    """Summarise a run over many documents in a few lines."""
+def summarise_run(summary: Mapping[str, Any], options: Options, map_file: str | None = None) -> str:
+    """Summarise a run over many documents in a few lines.
+
+    Parameters
+    ----------
+    map_file
+        Where the map is, if it was written.
+    """
     units = _UNIT_WORDS[options.unit]
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in summary["kinds"].items() if count)
     lines = [
         f"{summary['documents']:,} documents, {summary['changed_documents']:,} of them changed",
         f"  {summary['duplicates']:,} of {summary['units']:,} {units} repeat another"
         + (f" ({kinds})" if kinds else ""),
-        f"  {summary['removed_duplicates']:,} taken out: {summary['removed_chars']:,} of "
-        f"{summary['chars']:,} characters, "
-        f"{summary['removed_chars'] / max(1, summary['chars']):.1%}",
+    ]
+    if kinds:
+        counts = ("removed_duplicates", "duplicates", "removed_chars", "chars")
+        lines.append(_taken_out(*(summary[name] for name in counts)))
+    lines.append(
         f"  {summary['compared_units']:,} compared, {summary['short_units']:,} too short; a pair "
         f"at the threshold {options.threshold:g} is found with a chance of "
-        f"{summary['recall']:.1%}",
-    ]
+        f"{summary['recall']:.1%}"
+    )
     if summary["dropped_documents"]:
         lines.append(f"  {len(summary['dropped_documents']):,} documents left out")
     if summary["boilerplate"]:
@@ -78,7 +86,65 @@ def summarise_run(summary: Mapping[str, Any], options: Options) -> str:
         lines.append(_capped(summary["capped_buckets"], options))
     if summary["failures"]:
         lines.append(f"  {len(summary['failures']):,} files or rows could not be read")
+    if summary["unread_files"]["count"]:
+        lines.append(f"  {describe_unread(summary['unread_files'])}")
+    if map_file is not None:
+        lines.append(f"  the map is in {map_file}")
     return "\n".join(lines)
+
+
+def summarise_originals(count: int, other_bytes: int, extracts: Mapping[str, int]) -> str:
+    """Summarise what was rebuilt of a cleaned folder.
+
+    Parameters
+    ----------
+    count, other_bytes
+        Files rebuilt, and how many of them have other bytes than the original.
+    extracts
+        Files that are not rebuilt, for only text was taken out of them, by format.
+
+    Examples
+    --------
+    >>> print(summarise_originals(1, 0, {"html": 2, "pdf": 1}))
+    1 file rebuilt
+    3 files are not rebuilt: html 2, pdf 1 (their mirror holds extracted text)
+    """
+    lines = [f"{count:,} file{'' if count == 1 else 's'} rebuilt"]
+    if other_bytes:
+        lines[0] += f", {other_bytes:,} with the same text in other bytes (packed or escaped anew)"
+    if extracts:
+        total = sum(extracts.values())
+        formats = ", ".join(f"{name} {extracts[name]:,}" for name in sorted(extracts))
+        lines.append(
+            f"{total:,} file{' is' if total == 1 else 's are'} not rebuilt: {formats} "
+            f"({'its' if total == 1 else 'their'} mirror holds extracted text)"
+        )
+    return "\n".join(lines)
+
+
+def describe_unread(unread: Mapping[str, Any]) -> str:
+    """Say how many files of other kinds were not read.
+
+    Examples
+    --------
+    >>> describe_unread({"count": 44, "suffixes": {".png": 40, ".css": 3, "": 1}})
+    '44 files of other kinds were not read (.png 40, .css 3, no ending 1)'
+    """
+    count, suffixes = unread["count"], unread["suffixes"]
+    shown = [f"{name or 'no ending'} {n:,}" for name, n in [*suffixes.items()][:_MOST_ENDINGS]]
+    if len(suffixes) > len(shown):
+        shown.append("...")
+    files = "file of another kind was" if count == 1 else "files of other kinds were"
+    return f"{count:,} {files} not read ({', '.join(shown)})"
+
+
+def _taken_out(removed: int, duplicates: int, removed_chars: int, chars: int) -> str:
+    """Say how much was taken out, and how many where that is not all that repeat."""
+    count = "" if removed == duplicates else f"{removed:,} of them "
+    return (
+        f"  {count}taken out: {removed_chars:,} of {chars:,} characters, "
+        f"{removed_chars / max(1, chars):.1%}"
+    )
 
 
 def _capped(count: int, options: Options) -> str:

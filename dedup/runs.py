@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -25,19 +26,19 @@ from dedup.corpus import (
     rank_priority,
 )
 from dedup.duplicates import KINDS, find_duplicates
-from dedup.errors import InputError, MapError, OptionsError, OutputError
-from dedup.files import make_folder, read_cleaned, read_map, write_parts, write_whole
+from dedup.errors import InputError, OptionsError, OutputError
+from dedup.files import STDIN, make_folder, write_parts, write_whole
 from dedup.filters import Filters
 from dedup.folding import folding_table
 from dedup.formats import CorpusFile, Failure, Fields
-from dedup.intake import FileReader, Intake, find_input, stop_if_strict
+from dedup.intake import FileReader, Found, Intake, find_input, stop_if_strict
 from dedup.maps import map_lines
 from dedup.options import Options
 from dedup.progress import Done, Progress
-from dedup.results import restore
 from dedup.scratch import Scratch, find_free_bytes, free_at_once
 from dedup.signatures import SCHEME, SEED
 from dedup.slices import map_slices
+from dedup.spool import StdinFormat, spool_stdin
 from dedup.units import find_documents
 
 MAP_NAME, SUMMARY_NAME, MANIFEST_NAME = "map.jsonl", "summary.json", "manifest.json"
@@ -50,7 +51,7 @@ class Plan:
     Attributes
     ----------
     paths
-        Folders and files, cleaned together.
+        Folders and files, cleaned together; ``-`` is standard input.
     out
         Folder of the cleaned mirror; None for a run that writes nothing.
     against
@@ -70,7 +71,10 @@ class Plan:
     resume
         Whether to go on with the run that was stopped in `out`, if one was.
     save_seconds
-        Work of so many seconds is kept for a run that goes on.
+        Work of so many seconds is kept for a run that goes on. Of a run that
+        reads standard input nothing is kept: the input is gone.
+    stdin_format
+        How text is stored in what comes on standard input.
     """
 
     paths: Sequence[str]
@@ -85,6 +89,7 @@ class Plan:
     overwrite: bool = False
     resume: bool = False
     save_seconds: float = 30.0
+    stdin_format: StdinFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -101,12 +106,15 @@ class Run:
         What the user should know of files that were read.
     map_parts
         The map, for a run that wrote nothing.
+    map_file
+        Where the map is, for one that did.
     """
 
     summary: dict[str, Any]
     failures: list[Failure]
     notes: list[str]
     map_parts: Iterator[bytes]
+    map_file: str | None
 
 
 def run(
@@ -141,44 +149,53 @@ def run(
     threads = threads or os.cpu_count() or 1
     progress = progress or Progress()
     _check_ranks(plan, options)
+    _check_stdin(plan)
     if plan.out is not None:
-        _check_out(plan.out, [*plan.paths, *plan.against], plan.overwrite, plan.resume)
-    reference, files, failures = find_input(plan.paths, plan.against, plan.include, plan.exclude)
-    for file in files if plan.out is not None else ():
-        if formats.output_name(file) in (MAP_NAME, SUMMARY_NAME, MANIFEST_NAME):
-            reason = "has the name of a file the run writes itself; rename it or --exclude it"
-            raise InputError(file.name, reason)
-    checkpoint = None
-    if plan.out is not None:
-        if not plan.resume:
-            forget_state(Path(plan.out))
-        identity = _identify(plan, options, filters)
-        checkpoint = Checkpoint(Path(plan.out), identity, plan.save_seconds)
-    try:
-        done = _run(
-            plan,
-            options,
-            filters,
-            (reference, files, failures),
-            threads,
-            memory,
-            checkpoint,
-            progress,
-        )
-    except KeyboardInterrupt:
+        sources = [path for path in plan.paths if path != STDIN]
+        check_out(plan.out, [*sources, *plan.against], plan.overwrite, plan.resume)
+    with _take_stdin(plan, progress) as paths:
+        found = find_input(paths, plan.against, plan.include, plan.exclude)
+        for file in found.files if plan.out is not None else ():
+            if formats.output_name(file) in (MAP_NAME, SUMMARY_NAME, MANIFEST_NAME):
+                reason = "has the name of a file the run writes itself; rename it or --exclude it"
+                raise InputError(file.name, reason)
+        checkpoint = None
+        if plan.out is not None and plan.stdin_format is None:
+            if not plan.resume:
+                forget_state(Path(plan.out))
+            identity = _identify(plan, options, filters)
+            checkpoint = Checkpoint(Path(plan.out), identity, plan.save_seconds)
+        try:
+            done = _run(plan, options, filters, found, threads, memory, checkpoint, progress)
+        except KeyboardInterrupt:
+            if checkpoint:
+                checkpoint.begin()
+            raise
         if checkpoint:
-            checkpoint.begin()
-        raise
-    if checkpoint:
-        checkpoint.remove()
-    return done
+            checkpoint.remove()
+        return done
+
+
+@contextmanager
+def _take_stdin(plan: Plan, progress: Progress) -> Iterator[list[str | CorpusFile]]:
+    """Give the paths, with the file that standard input stands in while the run lasts."""
+    paths: list[str | CorpusFile] = list(plan.paths)
+    if plan.stdin_format is None:
+        yield paths
+        return
+    if plan.out is not None:
+        # Before there is a spool, for this removes files that are named as it is.
+        forget_state(Path(plan.out))
+    with spool_stdin(plan.stdin_format, plan.out, progress) as file:
+        paths[paths.index(STDIN)] = file
+        yield paths
 
 
 def _run(
     plan: Plan,
     options: Options,
     filters: Filters,
-    found: tuple[list[CorpusFile], list[CorpusFile], list[Failure]],
+    found: Found,
     threads: int,
     memory: int | None,
     checkpoint: Checkpoint | None,
@@ -188,7 +205,7 @@ def _run(
     free_at_once()
     with Scratch(memory, plan.out) as scratch:
         reader = FileReader(
-            *found,
+            found,
             plan.fields,
             options,
             strict=plan.strict,
@@ -205,65 +222,23 @@ def _run(
         if plan.out is not None:
             _write_all(corpus, intake, dropped, plan, parts, threads, checkpoint, progress)
             parts = iter(())
-        summary = _summarise(corpus, intake, dropped, options)
+        summary = _summarise(corpus, intake, found, dropped, options)
     if plan.out is not None:
         out = Path(plan.out)
         write_whole(str(out / SUMMARY_NAME), _json(summary))
         write_whole(str(out / MANIFEST_NAME), _json(_manifest(intake, plan, options, filters)))
     notes = [one.record.note for one in intake.files if one.record and one.record.note]
-    return Run(summary, intake.failures, notes, parts)
+    map_file = None if plan.out is None else str(Path(plan.out) / MAP_NAME)
+    return Run(summary, intake.failures, notes, parts, map_file)
 
 
-def restore_tree(folder: str, out: str, *, overwrite: bool = False) -> tuple[int, list[str]]:
-    """Rebuild the text files of a cleaned mirror, byte for byte.
-
-    Parameters
-    ----------
-    folder
-        What `run` wrote, its map in it.
-    out
-        Where the originals go.
-
-    Returns
-    -------
-    count, problems
-        How many files were rebuilt, and a line for each that could not be.
+def check_out(target: str, sources: Sequence[str], overwrite: bool, resume: bool = False) -> None:
+    """Make a folder for output; refuse one that would mix it with input, or with other files.
 
     Raises
     ------
-    InputError, MapError
-        When there is no map, or none that parses.
     OutputError
-        When the originals cannot be written, or would mix with the mirror.
     """
-    map_file = str(Path(folder) / MAP_NAME)
-    _check_out(out, [folder], overwrite)
-    count = 0
-    problems = []
-    for line, record in read_map(map_file):
-        if "kept" not in record or "file" not in record:
-            continue
-        name = str(record["file"])
-        if record.get("dropped"):
-            problems.append(f"{name}: left out of the mirror, so not to be rebuilt")
-            continue
-        target = Path(out) / name
-        if not target.resolve().is_relative_to(Path(out).resolve()):
-            raise MapError(map_file, f"{name} leads out of the folder", line)
-        try:
-            source = read_cleaned(str(Path(folder) / name), record, map_file)
-            original = source.encode(restore(source.text, record, map_file))
-        except (InputError, MapError) as error:
-            problems.append(f"{name}: {error.reason}")
-            continue
-        make_folder(str(target.parent))
-        write_whole(str(target), original)
-        count += 1
-    return count, problems
-
-
-def _check_out(target: str, sources: Sequence[str], overwrite: bool, resume: bool = False) -> None:
-    """Refuse a folder that would mix output with input, or with what is not ours."""
     out = Path(target).resolve()
     for path in sources:
         source = Path(path).resolve()
@@ -301,6 +276,21 @@ def _identify(plan: Plan, options: Options, filters: Filters) -> dict[str, Any]:
         "options": options.to_mapping(),
         "filters": asdict(filters),
     }
+
+
+def _check_stdin(plan: Plan) -> None:
+    """Refuse standard input where it cannot be read, or not be read again."""
+    count = list(plan.paths).count(STDIN)
+    if STDIN in plan.against:
+        raise InputError("standard input", "can be cleaned, but is no reference; name a file")
+    if count > 1:
+        raise InputError("standard input", "can be read once only, but is named more often")
+    if count and plan.stdin_format is None:
+        raise InputError("standard input", "is read as a corpus with --stdin-format only")
+    if plan.stdin_format is not None and not count:
+        raise InputError("standard input", "is not among the paths: name it as -")
+    if count and plan.resume:
+        raise InputError("standard input", "is gone, so no run goes on with it; start anew")
 
 
 def _check_ranks(plan: Plan, options: Options) -> None:
@@ -367,11 +357,11 @@ def _choose_dropped(corpus: CleanedCorpus, intake: Intake, plan: Plan) -> set[in
 
 
 def _files_of(intake: Intake, dropped: set[int]) -> dict[int, dict[str, Any]]:
-    """Return what the map says of documents that are text files, for `restore_tree`."""
+    """Return what the map says of documents that are text files, and of those left out."""
     files = {
         one.first: {"file": formats.output_name(one.file), **one.record.encoding}
         for one in intake.files
-        if one.record and one.file.format == "text" and not one.file.compression
+        if one.record and one.file.format == "text"
     }
     for document in dropped:
         files[document] = {**files.get(document, {}), "dropped": True}
@@ -441,7 +431,7 @@ def _write_file(
 
 
 def _summarise(
-    corpus: CleanedCorpus, intake: Intake, dropped: set[int], options: Options
+    corpus: CleanedCorpus, intake: Intake, found: Found, dropped: set[int], options: Options
 ) -> dict[str, Any]:
     points, rows, units = corpus.points, corpus.rows, corpus.units
     begin = intake.reference_count
@@ -471,6 +461,7 @@ def _summarise(
         "recall": round(options.recall, 6),
         "boilerplate": _list_boilerplate(corpus, intake),
         "failures": [failure.to_mapping() for failure in intake.failures],
+        "unread_files": found.summarise_unread(),
     }
 
 

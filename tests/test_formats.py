@@ -145,8 +145,8 @@ def test_a_failure_is_one_line_that_says_where() -> None:
 # The list of files
 
 
-def names(root: Path, **options: Sequence[str]) -> list[str]:
-    files, failures = find_files([root], **options)
+def names(root: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[str]:
+    files, failures = find_files([root], include, exclude)
     assert failures == []
     return [file.name for file in files]
 
