@@ -10,6 +10,7 @@ signature and are judged together, before anything is sketched.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -17,17 +18,17 @@ from numpy.typing import NDArray
 
 from dedup.columns import Bytes, Flags, Positions, Texts
 from dedup.descriptions import Described, describe_all
-from dedup.folding import PADDING_BYTES, fold_spans
+from dedup.folding import fold_spans
 from dedup.groups import Groups, group_equal
 from dedup.kernels import kernel
 from dedup.options import Options
 from dedup.orders import find_order
 from dedup.pairs import CHECKED, NORMAL, REFERENCE, Buckets, CandidateFinder, build_buckets
 from dedup.progress import Progress
-from dedup.scratch import Column, Scratch
-from dedup.shingles import Sets, hash_shingles, measure_sets, score_pairs
+from dedup.scratch import Scratch
+from dedup.shingles import Sets, find_reachable, hash_shingles, measure_sets, score_pairs
 from dedup.signatures import hash_bands, sign
-from dedup.slices import SLICE_BYTES, cut_many_slices, map_slices, run_slices
+from dedup.slices import cut_many_slices, run_slices
 from dedup.units import Units, find_documents
 
 EXACT, FOLDED, NEAR = 0, 1, 2
@@ -117,6 +118,7 @@ def _decide(
     pair_shared,
     sizes,
     of_unit,
+    offsets,
     rooms,
     members,
     counts,
@@ -133,9 +135,9 @@ def _decide(
         best = np.int64(-1)
         best_shared = np.int64(0)
         best_union = np.int64(1)
-        for band in range(of_unit.shape[1]):
-            bucket = of_unit[unit, band]
-            if bucket < 0 or roles[unit] == REFERENCE:
+        for i in range(offsets[unit], offsets[unit + 1]):
+            bucket = of_unit[i]
+            if roles[unit] == REFERENCE:
                 continue
             for k in range(rooms[bucket], rooms[bucket] + counts[bucket]):
                 other = np.int64(members[k])
@@ -152,10 +154,8 @@ def _decide(
         shared[unit] = best_shared
         if best >= 0 or roles[unit] == CHECKED:
             continue
-        for band in range(of_unit.shape[1]):
-            bucket = of_unit[unit, band]
-            if bucket < 0:
-                continue
+        for i in range(offsets[unit], offsets[unit + 1]):
+            bucket = of_unit[i]
             at = rooms[bucket] + counts[bucket]
             if at < rooms[bucket + 1]:
                 members[at] = unit
@@ -446,8 +446,10 @@ class _Finder:
             run_slices(work, self._cut(leaders), self._threads, done)
         return keys
 
-    def _fold(self, which: Positions) -> Texts:
-        return fold_spans(self._data, self._units.starts[which], self._units.stops[which])
+    def _fold(self, units: Positions, which: Positions | None = None) -> Texts:
+        """Fold some units; or of them again some."""
+        rows = units if which is None else units[which]
+        return fold_spans(self._data, self._units.starts[rows], self._units.stops[rows])
 
     def _cut(self, which: Positions) -> Positions:
         """Cut some units into slices of about as much text."""
@@ -459,45 +461,33 @@ class _Finder:
 
         return cut_many_slices(len(which), lengths)
 
-    def _fold_live(self, which: Positions) -> tuple[Texts, Sets]:
-        """Fold live units once more, to stay, and measure their sets of shingles."""
+    def _measure_live(self, which: Positions) -> Sets:
+        """Measure the sets of shingles of live units."""
         scratch = self._scratch
-        bounds = self._cut(which)
-        text = Column(scratch, np.uint8, SLICE_BYTES * len(bounds))
-        offsets = scratch.empty(len(which) + 1, np.int64)
-        offsets[0] = 0
         sets = Sets(scratch.empty(len(which), np.int64), scratch.empty((len(which), 8), np.uint64))
 
-        def work(first: int, last: int) -> Texts:
-            folded = self._fold(which[first:last])
-            part = measure_sets(folded, self._options)
+        def work(first: int, last: int) -> None:
+            part = measure_sets(self._fold(which[first:last]), self._options)
             sets.sizes[first:last] = part.sizes
             sets.maps[first:last] = part.maps
-            return folded
 
-        for first, last, folded in zip(
-            bounds[:-1], bounds[1:], map_slices(work, bounds, self._threads), strict=True
-        ):
-            offsets[first + 1 : last + 1] = folded.offsets[1:] + len(text)
-            text.extend(folded.data[: folded.offsets[-1]])
-        text.extend(np.zeros(PADDING_BYTES, np.uint8))
-        return Texts(text.values, offsets), sets
+        with self._progress.stage("measuring candidates", len(which), "units") as done:
+            run_slices(work, self._cut(which), self._threads, done)
+        return sets
 
     def _judge(self, groups: Groups, buckets: Buckets, live: Positions) -> _Rows:
         """Decide live leaders one after the other, and list what all units come to."""
         scratch = self._scratch
         live_ranks = scratch.take(groups.firsts, live)
         live_units = scratch.take(groups.units, live_ranks)
-        with self._progress.stage("folding candidates"):
-            folded, sets = self._fold_live(live_units)
+        sets = self._measure_live(live_units)
         roles = scratch.full(len(live), NORMAL, np.uint8)
         if self._has_reference:
             np.subtract(CHECKED, live_units < self._border, out=roles, casting="unsafe")
-        del live_units
         finder = CandidateFinder(buckets, roles, scratch)
         live_of_group = scratch.full(len(groups.firsts), -1, np.int32)
         live_of_group[live] = np.arange(len(live), dtype=np.int32)
-        with _Scorer(folded, sets, self._options, self._threads) as scorer:
+        with _Scorer(partial(self._fold, live_units), sets, self._options, self._threads) as scorer:
             verdicts = self._apply_law(finder, scorer, sets)
             judged = (groups.firsts, groups.of_rank, live_of_group, verdicts.canonicals)
             border = (self._border, self._has_reference)
@@ -550,6 +540,7 @@ class _Finder:
                     shared,
                     sets.sizes,
                     buckets.of_unit,
+                    buckets.offsets,
                     buckets.rooms,
                     buckets.members,
                     buckets.counts,
@@ -592,14 +583,23 @@ class _Finder:
 
 
 class _Scorer:
-    """Scores candidate pairs of folded units, in threads that last as long as it.
+    """Scores candidate pairs, in threads that last as long as it.
 
     Most waves are a few thousand pairs: a pool for each took 0.1 s of a run over
-    246 MB, and one slice for each did not use the second core, 0.2 s.
+    246 MB, and one slice for each did not use the second core, 0.2 s. Few pairs
+    need a look at their text, so units are folded for it each time: to keep the
+    folded text took as much memory as half the text.
+
+    Parameters
+    ----------
+    fold
+        Folds the units of some numbers.
     """
 
-    def __init__(self, folded: Texts, sets: Sets, options: Options, threads: int) -> None:
-        self._folded, self._sets, self._options = folded, sets, options
+    def __init__(
+        self, fold: Callable[[Positions], Texts], sets: Sets, options: Options, threads: int
+    ) -> None:
+        self._fold, self._sets, self._options = fold, sets, options
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
 
@@ -622,7 +622,18 @@ class _Scorer:
         return np.concatenate([work.result() for work in works])
 
     def _score(self, left: Positions, right: Positions) -> Positions:
-        return score_pairs(self._folded, left, right, self._sets, self._options)
+        sets = self._sets
+        reachable = np.flatnonzero(find_reachable(left, right, sets, self._options))
+        units, rows = np.unique(
+            np.concatenate([left[reachable], right[reachable]]), return_inverse=True
+        )
+        some = Sets(sets.sizes[units], sets.maps[units])
+        count = len(reachable)
+        shared = np.zeros(len(left), np.int64)
+        shared[reachable] = score_pairs(
+            self._fold(units), rows[:count], rows[count:], some, self._options
+        )
+        return shared
 
 
 def _judge_again(

@@ -19,6 +19,7 @@ from dedup.slices import map_slices
 # bucket: pairs of units that both go are scored for nothing.
 WAVE_BUCKET_LIMIT = 16
 WAVE_UNITS = 1 << 15
+WAVE_ENTRIES = 1 << 18
 WAVE_PAIRS = 1 << 20
 
 # What grouping takes for a key, and a wave for a pair.
@@ -36,9 +37,10 @@ class Buckets:
 
     Attributes
     ----------
-    of_unit
-        int32[unit_count, bands], bucket of each band, -1 for a band that no
-        other unit has.
+    of_unit, offsets
+        int32[n] and int64[unit_count + 1]: the buckets of unit `i` are
+        ``of_unit[offsets[i]:offsets[i + 1]]``, one for each band that it
+        shares with another. Over natural text that is 4 of 17.
     rooms
         int64[bucket_count + 1], where each bucket's members stand.
     members
@@ -50,6 +52,7 @@ class Buckets:
     """
 
     of_unit: NDArray[np.int32]
+    offsets: Positions
     rooms: Positions
     members: NDArray[np.int32]
     counts: NDArray[np.int32]
@@ -154,25 +157,33 @@ def _group_sorted(order, keys, selected, groups_of_key, new_numbers, units, grou
 
 
 @kernel
-def _mark_live(units, is_live):
+def _count_bands(units, counts):
     for i in range(len(units)):
-        is_live[units[i]] = True
+        counts[units[i]] += 1
 
 
 @kernel
-def _number_live(is_live, live, numbers):
+def _number_live(counts, live, numbers, ends):
+    """List units that share a band, number them, and say where the buckets of each begin."""
     count = 0
-    for unit in range(len(is_live)):
+    end = np.int64(0)
+    for unit in range(len(counts)):
         numbers[unit] = count
-        if is_live[unit]:
+        if counts[unit]:
             live[count] = unit
+            ends[count] = end
+            end += counts[unit]
             count += 1
+    ends[count] = end
 
 
 @kernel
-def _fill_buckets(units, groups, sizes, numbers, band, first, cap, of_unit, rooms):
+def _fill_buckets(units, groups, sizes, numbers, first, cap, ends, of_unit, rooms):
+    # What was the beginning of a unit's buckets is their end when all are filled.
     for i in range(len(units)):
-        of_unit[numbers[units[i]], band] = first + groups[i]
+        live = numbers[units[i]]
+        of_unit[ends[live]] = first + groups[i]
+        ends[live] += 1
     for group in range(len(sizes)):
         rooms[first + group + 1] = rooms[first + group] + min(sizes[group], cap)
 
@@ -191,34 +202,37 @@ def _collect(
     last,
     roles,
     of_unit,
+    offsets,
     rooms,
     members,
     counts,
     heads,
     waiting,
     following,
+    owners,
     seen,
     bucket_limit,
     left,
     right,
 ):
-    bands = of_unit.shape[1]
     pair_count = 0
     stop = first
+    # An entry is a bucket of a unit of this wave.
+    begin = offsets[first]
     for unit in range(first, last):
         room_needed = np.int64(0)
-        crowded = False
-        for band in range(bands):
-            bucket = of_unit[unit, band]
-            if bucket >= 0 and roles[unit] != REFERENCE:
+        crowded = offsets[unit + 1] - begin > len(following)
+        for i in range(offsets[unit], offsets[unit + 1]):
+            bucket = of_unit[i]
+            if roles[unit] != REFERENCE:
                 room_needed += counts[bucket] + waiting[bucket]
                 crowded |= waiting[bucket] >= bucket_limit
         if unit > first and (crowded or pair_count + room_needed > len(left)):
             break
         stop = unit + 1
-        for band in range(bands):
-            bucket = of_unit[unit, band]
-            if bucket < 0 or roles[unit] == REFERENCE:
+        for i in range(offsets[unit], offsets[unit + 1]):
+            bucket = of_unit[i]
+            if roles[unit] == REFERENCE:
                 continue
             for k in range(rooms[bucket], rooms[bucket] + counts[bucket]):
                 other = members[k]
@@ -229,40 +243,36 @@ def _collect(
                     pair_count += 1
             entry = heads[bucket]
             while entry >= 0:
-                other = first + entry // bands
+                other = owners[entry]
                 if seen[other] != unit:
                     seen[other] = unit
                     left[pair_count] = unit
                     right[pair_count] = other
                     pair_count += 1
                 entry = following[entry]
-        for band in range(bands):
-            bucket = of_unit[unit, band]
-            if bucket >= 0 and roles[unit] != CHECKED:
-                entry = (unit - first) * bands + band
+        for i in range(offsets[unit], offsets[unit + 1]):
+            if roles[unit] != CHECKED:
+                bucket = of_unit[i]
+                entry = i - begin
+                owners[entry] = unit
                 following[entry] = heads[bucket]
                 heads[bucket] = entry
                 waiting[bucket] += 1
-    for unit in range(first, stop):
-        for band in range(bands):
-            bucket = of_unit[unit, band]
-            if bucket >= 0:
-                heads[bucket] = -1
-                waiting[bucket] = 0
+    for i in range(begin, offsets[stop]):
+        heads[of_unit[i]] = -1
+        waiting[of_unit[i]] = 0
     return stop, pair_count
 
 
 @kernel
-def _collect_later(of_unit, rooms, members, counts, units, latest, seen, left, right):
+def _collect_later(of_unit, offsets, rooms, members, counts, units, latest, seen, left, right):
     # Counts only, while `left` is empty.
     count = 0
     filling = len(left) > 0
     for row in range(len(units)):
         unit = units[row]
-        for band in range(of_unit.shape[1]):
-            bucket = of_unit[unit, band]
-            if bucket < 0:
-                continue
+        for i in range(offsets[unit], offsets[unit + 1]):
+            bucket = of_unit[i]
             for k in range(rooms[bucket], rooms[bucket] + counts[bucket]):
                 other = members[k]
                 if unit < other <= latest[row] and (not filling or seen[other] != unit):
@@ -313,22 +323,27 @@ def build_buckets(
 
     found = [one for part in map_slices(work, np.arange(bands + 1), threads) for one in part]
     keys.clear()
-    is_live = scratch.full(unit_count, False, np.bool_)
+    counts = scratch.full(unit_count, 0, np.uint16)
     for one in found:
-        _mark_live(one.units, is_live)
-    live = scratch.empty(int(np.count_nonzero(is_live)), np.int64)
+        _count_bands(one.units, counts)
+    live = scratch.empty(int(np.count_nonzero(counts)), np.int64)
     numbers = scratch.empty(unit_count, np.int32)
-    _number_live(is_live, live, numbers)
-    of_unit = scratch.full((len(live), bands), -1, np.int32)
+    # One more in front, so that ends are beginnings.
+    offsets = scratch.full(len(live) + 2, 0, np.int64)
+    _number_live(counts, live, numbers, offsets[1:])
+    of_unit = scratch.empty(int(offsets[-1]), np.int32)
     bucket_count = sum(len(one.sizes) for one in found)
     rooms = scratch.empty(bucket_count + 1, np.int64)
     rooms[0] = first = 0
-    for band, one in enumerate(found):
-        _fill_buckets(one.units, one.groups, one.sizes, numbers, band, first, cap, of_unit, rooms)
+    for one in found:
+        _fill_buckets(
+            one.units, one.groups, one.sizes, numbers, first, cap, offsets[1:], of_unit, rooms
+        )
         first += len(one.sizes)
     return (
         Buckets(
             of_unit,
+            offsets[:-1],
             rooms,
             scratch.empty(int(rooms[-1]), np.int32),
             scratch.full(bucket_count, 0, np.int32),
@@ -383,35 +398,39 @@ class CandidateFinder:
         scratch: Scratch | None = None,
     ) -> None:
         scratch = scratch or Scratch()
-        unit_count, bands = buckets.of_unit.shape
+        unit_count = len(buckets.offsets) - 1
         self.buckets = buckets
         self.roles = np.full(unit_count, NORMAL, np.uint8) if roles is None else roles
-        wave_units = min(WAVE_UNITS, unit_count)
+        most_bands = _largest_step(buckets.offsets)
+        entry_room = min(WAVE_ENTRIES + most_bands, len(buckets.of_unit)) + 1
         self._heads = scratch.full(len(buckets.counts), -1, np.int32)
         self._waiting = scratch.full(len(buckets.counts), 0, np.int32)
-        self._following = np.empty(wave_units * bands + 1, np.int32)
+        self._following = np.empty(entry_room, np.int32)
+        self._owners = np.empty(entry_room, np.int32)
         self._seen = scratch.full(unit_count, -1, np.int32)
         # One unit may meet every member of all its buckets.
         cap = _largest_step(buckets.rooms) + WAVE_BUCKET_LIMIT
         most = min(WAVE_PAIRS, scratch.chunk_bytes // _PAIR_BYTES)
-        pair_room = max(bands * cap, min(most, unit_count * bands * cap)) + 1
+        pair_room = max(most_bands * cap, min(most, unit_count * most_bands * cap)) + 1
         self._left = np.empty(pair_room, np.int64)
         self._right = np.empty(pair_room, np.int64)
 
     def next_wave(self, first: int) -> Wave:
         """Pair the units from `first` on with earlier ones."""
-        unit_count = len(self.buckets.of_unit)
+        unit_count = len(self.roles)
         last, count = _collect(
             first,
             min(unit_count, first + WAVE_UNITS),
             self.roles,
             self.buckets.of_unit,
+            self.buckets.offsets,
             self.buckets.rooms,
             self.buckets.members,
             self.buckets.counts,
             self._heads,
             self._waiting,
             self._following,
+            self._owners,
             self._seen,
             WAVE_BUCKET_LIMIT,
             self._left,
@@ -435,7 +454,15 @@ class CandidateFinder:
             int64[pair_count]: row of `units`, rising, and the later unit.
         """
         buckets = self.buckets
-        found = (buckets.of_unit, buckets.rooms, buckets.members, buckets.counts, units, latest)
+        found = (
+            buckets.of_unit,
+            buckets.offsets,
+            buckets.rooms,
+            buckets.members,
+            buckets.counts,
+            units,
+            latest,
+        )
         nothing = np.empty(0, np.int64)
         most = _collect_later(*found, self._seen, nothing, nothing)
         left, right = np.empty(most, np.int64), np.empty(most, np.int64)

@@ -25,9 +25,14 @@ def group(keys: list[list[int]]) -> dict[tuple[int, int], list[int]]:
     return {place: units for place, units in groups.items() if len(units) > 1}
 
 
+def buckets_of(buckets: Buckets, unit: int) -> list[int]:
+    found: list[int] = buckets.of_unit[buckets.offsets[unit] : buckets.offsets[unit + 1]].tolist()
+    return found
+
+
 def put(buckets: Buckets, unit: int) -> None:
     """Let a unit stay: it joins its buckets as far as they have room."""
-    for bucket in buckets.of_unit[unit][buckets.of_unit[unit] >= 0].tolist():
+    for bucket in buckets_of(buckets, unit):
         at = int(buckets.rooms[bucket] + buckets.counts[bucket])
         if at < buckets.rooms[bucket + 1]:
             buckets.members[at] = unit
@@ -41,11 +46,11 @@ def build(keys: NDArray[np.uint64], cap: int) -> Buckets:
         build_buckets(list(some), cap, threads) for some, threads in ((keys, 1), (spread, 2))
     )
     assert live.tolist() == other_live.tolist()
-    assert np.array_equal(buckets.of_unit >= 0, other.of_unit >= 0)
-    of_unit = np.full((keys.shape[1], keys.shape[0]), -1, np.int32)
-    of_unit[live] = buckets.of_unit
-    assert (buckets.of_unit >= 0).any(axis=1).all()
-    return replace(buckets, of_unit=of_unit)
+    assert np.array_equal(buckets.offsets, other.offsets)
+    counts = np.zeros(keys.shape[1], np.int64)
+    counts[live] = np.diff(buckets.offsets)
+    assert (counts[live] > 0).all()
+    return replace(buckets, offsets=np.append(np.zeros(1, np.int64), np.cumsum(counts)))
 
 
 @given(
@@ -63,11 +68,10 @@ def test_buckets_equal_their_twin(
     groups = group(keys)
     numbers: dict[tuple[int, int], set[int]] = defaultdict(set)
     for unit in range(unit_count):
-        for band in range(bands):
-            bucket = int(buckets.of_unit[unit, band])
-            assert (bucket >= 0) == ((band, keys[band][unit]) in groups)
-            if bucket >= 0:
-                numbers[band, keys[band][unit]].add(bucket)
+        places = [(band, keys[band][unit]) for band in range(bands)]
+        shared = [place for place in places if place in groups]
+        for place, bucket in zip(shared, buckets_of(buckets, unit), strict=True):
+            numbers[place].add(bucket)
     assert sorted(map(sorted, numbers.values())) == [[number] for number in range(len(groups))]
     rooms = np.diff(buckets.rooms).tolist()
     for place, (number,) in numbers.items():
@@ -89,23 +93,29 @@ def test_buckets_of_many_units_hold_all_that_share_a_key() -> None:
     assert live.tolist() == sorted({unit for units in groups.values() for unit in units})
     row_of = {unit: row for row, unit in enumerate(live.tolist())}
     found = {
-        place: {int(buckets.of_unit[row_of[unit], place[0]]) for unit in units}
+        place: set.intersection(*(set(buckets_of(buckets, row_of[unit])) for unit in units))
         for place, units in groups.items()
     }
     assert sorted(map(sorted, found.values())) == [[number] for number in range(len(groups))]
-    assert np.count_nonzero(buckets.of_unit >= 0) == sum(map(len, groups.values()))
+    assert len(buckets.of_unit) == sum(map(len, groups.values()))
 
 
 @pytest.mark.parametrize("wave_units", [1, 3, 1 << 15])
 @pytest.mark.parametrize("bucket_limit", [1, 2, 16])
-@pytest.mark.parametrize("wave_pairs", [1, 20, 1 << 20])
+@pytest.mark.parametrize(("wave_pairs", "wave_entries"), [(1, 1), (20, 9), (1 << 20, 1 << 18)])
 @pytest.mark.parametrize("seed", range(6))
 def test_waves_pair_each_unit_with_all_that_stay_and_all_that_wait(
-    monkeypatch: pytest.MonkeyPatch, wave_units: int, bucket_limit: int, wave_pairs: int, seed: int
+    monkeypatch: pytest.MonkeyPatch,
+    wave_units: int,
+    bucket_limit: int,
+    wave_pairs: int,
+    wave_entries: int,
+    seed: int,
 ) -> None:
     monkeypatch.setattr(pairs, "WAVE_UNITS", wave_units)
     monkeypatch.setattr(pairs, "WAVE_BUCKET_LIMIT", bucket_limit)
     monkeypatch.setattr(pairs, "WAVE_PAIRS", wave_pairs)
+    monkeypatch.setattr(pairs, "WAVE_ENTRIES", wave_entries)
     chooser = Random(seed)
     unit_count, cap = chooser.choice([1, 20, 50]), chooser.choice([1, 3, 256])
     keys = make_keys(chooser, 3, unit_count, chooser.choice([2, 10, 40]))
@@ -126,8 +136,7 @@ def test_waves_pair_each_unit_with_all_that_stay_and_all_that_wait(
         expected = {
             (unit, other)
             for unit in range(first, wave.last)
-            for bucket in buckets.of_unit[unit].tolist()
-            if bucket >= 0
+            for bucket in buckets_of(buckets, unit)
             for other in stored[bucket]
         } | {
             (unit, other)
@@ -174,8 +183,7 @@ def test_later_pairs_are_those_with_members_behind_the_unit(seed: int) -> None:
     expected = {
         (row, other)
         for row, unit in enumerate(units)
-        for bucket in buckets.of_unit[unit].tolist()
-        if bucket >= 0
+        for bucket in buckets_of(buckets, unit)
         for other in buckets.members[buckets.rooms[bucket] :][: buckets.counts[bucket]].tolist()
         if unit < other <= latest[row]
     }
