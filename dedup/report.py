@@ -85,7 +85,9 @@ def summarise_run(summary: Mapping[str, Any], options: Options, map_file: str | 
     if summary["capped_buckets"]:
         lines.append(_capped(summary["capped_buckets"], options))
     if summary["failures"]:
-        lines.append(f"  {len(summary['failures']):,} files or rows could not be read")
+        count = len(summary["failures"])
+        things = "file or row" if count == 1 else "files or rows"
+        lines.append(f"  {count:,} {things} could not be read")
     if summary["unread_files"]["count"]:
         lines.append(f"  {describe_unread(summary['unread_files'])}")
     if map_file is not None:

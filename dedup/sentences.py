@@ -22,7 +22,10 @@ def split_paragraphs(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Spa
     A blank line always ends a paragraph. A line break alone ends it unless the
     next line goes on: it begins with a small letter, or this line is as long
     as its neighbours, as lines are in wrapped text. Bullets, numbers and
-    indentation begin a paragraph.
+    indentation begin a paragraph. A title is one paragraph with its underline,
+    a line of one of ``= - ~ ^ " # * +`` three times or more, and with the same
+    line above it; any other such line and the fence of a block of code are
+    paragraphs by themselves.
 
     Parameters
     ----------
@@ -82,7 +85,8 @@ def split_sentences(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Span
     or an ordinal number. Stops of scripts without capitals are borders by
     themselves, as is a full stop without white space between a small word and
     a capitalised one. Quotes and brackets that close after the stop belong to
-    the sentence.
+    the sentence, as does the label of a section before it: "Sec. 12.", "§ 1065.".
+    A title with its underline is one sentence.
 
     References
     ----------

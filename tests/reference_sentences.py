@@ -14,13 +14,14 @@ import unicodedataplus as unicode
 _TABLE = Path(__file__).parents[1] / "dedup" / "tables" / "sentences.npz"
 
 LINE_BREAK = re.compile("\r\n|[\n\v\f\r\x85\u2028\u2029]")
+ROLE = re.compile(":[A-Za-z0-9_.+:-]{1,30}:`")
 SPACES = "\t \xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u202f\u205f\u3000"
 WHITE = SPACES + "\n\v\f\r\x85\u2028\u2029"
 STOPS = {"dot", "mark", "ellipsis", "stop"}
 LETTERS = {"upper", "lower", "letter"}
 WORDS = {"upper", "lower", "letter", "dense", "digit"}
 QUOTES = {"open", "quote", "close"}
-LONGEST_WORD, LONGEST_MARKER = 24, 12
+LONGEST_WORD, LONGEST_MARKER, LONGEST_LABEL = 24, 12, 24
 NAME, NUMBER, SOME, OPENS, ORDINAL, SUFFIX, DETERMINER = 1, 2, 4, 8, 16, 32, 64
 
 
@@ -120,12 +121,40 @@ class Paragraph:
             i += 1
         return i
 
+    def leads_label(self, unit: int, start: int, most: int) -> bool:
+        """Whether only signs and so many words stand before the number at `start`."""
+        lead = self.text[unit:start]
+        words: list[str] = []
+        inside = False
+        for c in lead:
+            kind = kind_of(c)
+            if kind in ("dense", "comma"):
+                return False
+            if kind in LETTERS and not inside:
+                words.append("")
+            inside = kind in LETTERS or (inside and kind == "extend")
+            if inside:
+                words[-1] += c
+        if not words:
+            return True
+        kinds = [kind_of(c) for c in lead]
+        first_digit = kinds.index("digit") if "digit" in kinds else len(kinds)
+        if len(words) > most or {"space", "line"} & set(kinds[first_digit:]):
+            return False
+        flags = flags_of(words[0])
+        return bool(flags & NUMBER) or (kind_of(words[0][0]) == "upper" and not flags & OPENS)
+
+    def next_kind(self, i: int) -> str:
+        """Kind of the word after a stop; the colon of a role is no comma."""
+        place = self.next_word(i)
+        return "other" if ROLE.match(self.text, place) else self.kind(place)
+
     def dot_ends(self, unit: int, dot: int, after: int) -> bool:
         i = self.skip_white(after)
         if self.kind(i) == "dash" and self.kind(i + 1) == "space":
             return False
         place = self.next_word(i)
-        following = self.kind(place)
+        following = self.next_kind(i)
         if following in STOPS | {"lower", "comma"}:
             return False
         start = dot
@@ -141,13 +170,11 @@ class Paragraph:
         letters = [c for c in word if kind_of(c) in LETTERS]
         digits = [c for c in word if kind_of(c) == "digit"]
         roman = all(c in "IVXL" for c in letters)
-        if size(self.text[unit:dot]) <= LONGEST_MARKER and following != "end":
-            numbered = (not letters and len(digits) <= 3) or (
-                not digits and (roman or len(letters) == 1)
-            )
-            lead = self.text[unit:start]
-            bare = all(kind_of(c) not in LETTERS | {"dense", "comma"} for c in lead)
-            if numbered and bare:
+        if size(self.text[unit:dot]) <= LONGEST_LABEL and following != "end":
+            numbered = self.kind(start) == "digit" and len(letters) <= 1
+            if (numbered or (not digits and roman)) and self.leads_label(unit, start, 1):
+                return False
+            if not digits and len(letters) == 1 and self.leads_label(unit, start, 0):
                 return False
         before = self.kind(start - 1) if start > unit else "other"
         if not letters:
@@ -241,7 +268,7 @@ class Paragraph:
                 return i, False
             if closed and direct in ("lower", "letter", "dense"):
                 return i, False
-            return i, not white or self.kind(self.next_word(i)) != "comma"
+            return i, not white or self.next_kind(i) != "comma"
         marks = kinds.count("mark")
         named = flags_of(self.word_until(first, unit)) & NAME
         if marks == 1 and self.text[first] == "!" and named:
@@ -258,7 +285,7 @@ class Paragraph:
             return i, False
         if self.text[first:run_stop] == ". . ." and before == "space":
             return i, False
-        return i, self.kind(self.next_word(i)) not in STOPS | {"lower", "comma"}
+        return i, self.next_kind(i) not in STOPS | {"lower", "comma"}
 
     def asks(self, unit: int, i: int, mode: str) -> bool:
         """Whether a rule has to be asked at a character."""
@@ -296,6 +323,9 @@ class Paragraph:
 
     def sentences(self) -> list[tuple[int, int]]:
         text = self.text
+        lines = LINE_BREAK.split(text)
+        if len(lines) > 1 and line_sign(lines[-1].strip(SPACES)):
+            return [(0, len(text))]
         dense = [i for i, c in enumerate(text[:64]) if "\u3000" <= c <= "\u9fff"]
         mode = "plain"
         if marker_size(text):
@@ -362,6 +392,13 @@ def marker_size(text: str) -> int:
     return found.end() if not rest or kind_of(rest[0]) == "space" else 0
 
 
+def line_sign(content: str) -> str:
+    """The sign of which a line consists, three or more; "`" for every fence; "" if none."""
+    if re.fullmatch(r'([=\-~^"#*+])\1\1+', content):
+        return content[0]
+    return "`" if re.fullmatch(r"```+[^`]*|~~~+[^~]*", content) else ""
+
+
 def columns(text: str) -> int:
     return sum(2 if "\u3000" <= c <= "\uffff" else 1 for c in text)
 
@@ -385,18 +422,44 @@ class Line:
         self.content = text.strip(SPACES)
         self.start = len(text) - len(text.lstrip(SPACES))
         self.indent = sum(8 if c == "\t" else 1 for c in text[: self.start])
+        self.sign = line_sign(self.content)
         self.width = self.indent + columns(self.content)
+        self.is_title = self.is_underline = False
+
+    def is_under(self, title: "Line") -> bool:
+        return 4 * len(self.content) >= 3 * columns(title.content)
+
+    def underlines(self, above: "Line") -> bool:
+        return above.is_title and self.sign not in ("", "`") and self.is_under(above)
+
+    def is_framed(self, above: "Line", below: "Line") -> bool:
+        """Whether this line is a title between a line above and the same line below."""
+        if above.is_underline or above.sign in ("", "`") or self.sign or self.is_row():
+            return False
+        return below.content == above.content and above.is_under(self)
+
+    def is_row(self) -> bool:
+        """Whether this line is a row of a table."""
+        return self.content.startswith("|")
+
+    def head(self, above: "Line") -> tuple[int, str]:
+        """Where the first word of this line begins, and its kind; "lower" for a role."""
+        at = 0
+        while at < len(self.content) and at < 7:
+            if kind_of(self.content[at]) not in QUOTES | {"extend"}:
+                break
+            at += 1
+        last = above.content[-1]
+        is_open = kind_of(last) in WORDS | {"close", "comma"} and last != ":"
+        if is_open and ROLE.match(self.content):
+            return at, "lower"
+        return at, kind_of(self.content[at]) if at < len(self.content) else "end"
 
     def continues(self, above: "Line", higher: int, is_item: bool, wrapped: bool) -> bool:
         """Whether this line goes on with the paragraph of the line above."""
-        if marker_size(self.content):
+        if self.sign or above.sign or marker_size(self.content):
             return False
-        head_at = 0
-        while head_at < len(self.content) and head_at < 7:
-            if kind_of(self.content[head_at]) not in QUOTES | {"extend"}:
-                break
-            head_at += 1
-        head = kind_of(self.content[head_at]) if head_at < len(self.content) else "end"
+        head_at, head = self.head(above)
         passed = head_at
         if head in QUOTES | {"extend"}:
             passed += 1
@@ -421,12 +484,6 @@ class Line:
             return False
         return hyphen or tail == "comma" or (full and 4 * max(self.width, higher) >= 3 * width)
 
-    def starts_small(self) -> bool:
-        for c in self.content[:8]:
-            if kind_of(c) not in QUOTES | {"extend"}:
-                return kind_of(c) == "lower"
-        return False
-
 
 def paragraphs(text: str) -> list[tuple[int, int]]:
     """Spans of the paragraphs of one document, in code points."""
@@ -446,8 +503,20 @@ def paragraphs(text: str) -> list[tuple[int, int]]:
             end = start + len(line.content)
             if above and line.continues(above, higher, is_item, wrapped):
                 found[-1] = (found[-1][0], end)
-                wrapped = wrapped or line.starts_small()
+                wrapped = wrapped or line.head(above)[1] == "lower"
+            elif above and line.underlines(above):
+                found[-1] = (found[-1][0], end)
+                line.is_underline = True
+            elif (
+                above
+                and break_
+                and break_.group() != "\u2029"
+                and line.is_framed(above, Line(LINE_BREAK.split(text[break_.end() :], 1)[0]))
+            ):
+                found[-1] = (found[-1][0], end)
+                line.is_title = True
             else:
+                line.is_title = not line.sign and not line.is_row()
                 found.append((start, end))
                 is_item, wrapped = marker_size(line.content) > 0, False
             higher = above.width if above else 0

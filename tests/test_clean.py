@@ -204,6 +204,22 @@ def test_text_that_is_hardly_text_stays_as_it_is(name: str, unit: str) -> None:
     assert result.duplicates == ()
 
 
+def test_a_title_that_goes_takes_its_underline_along() -> None:
+    line = "****************************"
+    for title in (
+        f"Description of the interface\n{line}",
+        f"{line}\nThe interface and the why\n{line}",
+    ):
+        text = f"{title}\n\nIt is one.\n\n{title}\n\nIt is two.\n"
+        assert clean(text).text == f"{title}\n\nIt is one.\n\nIt is two.\n"
+
+
+def test_a_sentence_that_goes_takes_its_section_number_along() -> None:
+    section = "SEC. 3670. The court may hear it at any time."
+    text = f"{section} It may not hear more.\n\n"
+    assert clean(f"{text}{section} It must hear less.\n").text == f"{text}It must hear less.\n"
+
+
 def test_of_a_hundred_thousand_identical_lines_one_stays() -> None:
     line = "The very same line again and again."
     result = clean(f"{line}\n" * 100_000)

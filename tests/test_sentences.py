@@ -75,6 +75,11 @@ PIECES = [
     "と",
     *"137. |137. 12 |12 words that wrap \n|am 11. |12. Stelle|J. |r. |. The|II. ".split("|"),
     *": |; |”. |. . .|ta.Ta |2014.Ta |. - ".split("|"),
+    *"---\n|=====\n|===\n|~~~\n|```\n|```sh\n|***|\n---\n|Title\n|A title\n".split("|"),
+    *":ref:`x <y>` |:f:`f`".split("|"),
+    *"SEC. 3670. |Sec. 12. |§ 1065. |Section 35a. |Art. IV. |1984. ".split("|"),
+    "| ",
+    "`",
     "\ufeff",
     "\u200b",
     "\u0301",
@@ -336,6 +341,101 @@ def test_a_list_in_one_line_is_cut_at_its_numbers() -> None:
 
 def test_a_number_that_opens_a_unit_stays_with_it() -> None:
     assert_stay_whole("1. Division of remedies", "§ 12. Proof of service", "IV. The end")
+
+
+@pytest.mark.parametrize(
+    "label",
+    "SEC. 3670.|Sec. 12.|§ 1065.|§1065.|Section 3577.|Art. 5.|Article 1234.|Sec. 1065a.|§ 5189a."
+    "|Artikel 9.|CHAPTER IV.|Cap. 4.|No. 12.|Rule 12.1.|SECTION 2-101.|[1073.]|1208."
+    "|Статья 1234.|sec. 1065.|(Sec. 12.)".split("|"),
+)
+def test_the_label_of_a_section_stays_with_its_first_sentence(label: str) -> None:
+    assert sentences(f"{label} The court may hear it. It may not hear more.") == [
+        f"{label} The court may hear it.",
+        "It may not hear more.",
+    ]
+    assert sentences(f"{label}\nThe court\n\nmay") == [label, "The court", "may"]
+
+
+def test_a_number_that_only_looks_like_a_label_ends_its_sentence() -> None:
+    for first in (
+        "It is as provided in Sec. 12.",
+        "See Section 3577.",
+        "It was 1984.",
+        "In 1984.",
+        "Under Section 1065.",
+        "Bohinj (1-3-0) 8.",
+        "Lyon 10-5 5.",
+        "ᓇᓂᐊ 13.",
+    ):
+        assert sentences(f"{first} He left.") == [first, "He left."]
+
+
+@pytest.mark.parametrize("sign", '=-~^"#*+')
+def test_a_title_is_one_unit_with_its_underline(sign: str) -> None:
+    for title in ("Title", "1. Why is it so? It is.", "标题在此"):
+        line = sign * max(len(title.encode()), 5)
+        text = f"{title}\n  {line} \r\nand the text\n\n{line}\n{title}\n{line}\nThe text."
+        assert sentences(text) == [
+            f"{title}\n  {line}",
+            "and the text",
+            f"{line}\n{title}\n{line}",
+            "The text.",
+        ]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["The text.", "", "---", "", "More text."],
+        ["title: The title of a page", "---", "The text"],
+        ["===== =====", "name  size", "===== =====", "a     1"],
+        ["+-----+", "| a   |", "+-----+"],
+        ["| a row of a table |", "--------------------", "| b", "----"],
+        ["--------------------", "| a row of a table |", "--------------------"],
+        ["Title\n=====", "-----", "Text"],
+        ["Title", "==", "Text"],
+        ["-----", "Title\n=====", "-----"],
+        ["-----", "Title", "", "-----"],
+        ["----------------", "The title\n---------"],
+        ["- - -", "Text"],
+        [
+            "Some text that is wrapped and therefore goes on and on\n"
+            "and ends in the middle of the second of its lines.",
+            "--------------------------------------------------",
+            "and more small letters",
+        ],
+    ],
+)
+def test_a_line_of_signs_that_is_no_underline_stands_alone(parts: list[str]) -> None:
+    assert paragraphs("\n".join(parts)) == [part for part in parts if part]
+
+
+def test_a_fence_stands_alone() -> None:
+    code = "some code that has as many small letters as text"
+    for fence in ("```", "~~~"):
+        for opening in (fence, f"{fence}sh", f"{fence} python title=x"):
+            text = f"{code}:\n{opening}\n{code}\n{code}\n{fence}\n{code}\n"
+            assert sentences(text) == [f"{code}:", opening, f"{code}\n{code}", fence, code]
+    assert_stay_whole(f"{code}\n```inline``` is no fence, so it goes on")
+
+
+def test_a_role_goes_on_with_an_open_line() -> None:
+    for role in (":ref:`x <the-x>`", ":c:func:`f()`", ":prop_tgt:`X`"):
+        assert_stay_whole(
+            f"The order in which it is done is that of the\n{role} and so on.",
+            f"The order in which it is done (as a rule,\nnot always), is told in full at\n{role}.",
+        )
+        ended = "It is done in the order that is given by it."
+        assert sentences(f"{ended}\n{role} is that.") == [ended, f"{role} is that."]
+        assert sentences(f"{ended} {role} is that.") == [ended, f"{role} is that."]
+        for above in (
+            "The order in which it is done is one of:",
+            f"{role}, {role} and also {role}",
+        ):
+            assert paragraphs(f"{above}\n{role}") == [above, role]
+    field = "The order in which it is done is that of the"
+    assert paragraphs(f"{field}\n:Author: `N. N.`\n:: x") == [field, ":Author: `N. N.`", ":: x"]
 
 
 def test_a_line_break_inside_a_sentence_is_no_border() -> None:
