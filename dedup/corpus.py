@@ -23,7 +23,7 @@ from dedup.slices import SLICE_BYTES, cut_many_slices, cut_slices, map_slices
 from dedup.units import Units, cut_units, find_documents
 
 # Documents are cut into units in slices of so many bytes, by all threads.
-_SLICE_BYTES = 1 << 22
+_SLICE_BYTES = 1 << 20
 
 # Slices of which the units may wait to be taken up, for each thread, and what
 # a slice takes for each byte of it meanwhile.

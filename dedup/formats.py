@@ -51,7 +51,7 @@ __all__ = [
     "rewrite_file",
 ]
 
-_BATCH_BYTES = 4 << 20
+_BATCH_BYTES = 1 << 20
 _BATCH_DOCUMENTS = 1 << 16
 
 

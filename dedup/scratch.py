@@ -26,7 +26,7 @@ from dedup.errors import OutputError
 _LEAST_BYTES = 1 << 16
 
 # What is read of maps between two looks of the watcher may stand in memory too.
-_WATCH_SECONDS = 0.005
+_WATCH_SECONDS = 0.002
 
 # What a stage may hold at once without a limit, and the least it is given.
 _CHUNK_BYTES = 256 << 20
@@ -37,11 +37,11 @@ _LEAST_ROOM_BYTES = 32 << 20
 
 # Shares of the room: columns in memory, pages of columns on disk, and what a
 # stage holds at once. The rest is for blocks of files that are read and written.
-_COLUMN_SHARE, _PAGE_SHARE, _CHUNK_SHARE = 0.4, 0.2, 0.1
+_COLUMN_SHARE, _PAGE_SHARE, _CHUNK_SHARE = 0.4, 0.1, 0.1
 
 # What the program still takes when kernels are loaded and blocks of files are
 # read, and what of it are pages of files.
-_PROGRAM_BYTES, _PROGRAM_PAGES = 116 << 20, 36 << 20
+_PROGRAM_BYTES, _PROGRAM_PAGES = 190 << 20, 36 << 20
 
 # Memory of so many bytes goes back to the system when it is freed. glibc raises
 # this to 32 MiB by itself, and a run over 246 MB then peaks at 909 MB, not 780.
