@@ -204,7 +204,7 @@ def read_documents(
     seen: set[str] | None = None,
     done: Callable[[int], None] | None = None,
 ) -> DocumentReader:
-    """Read the documents of a file, in batches of about 4 MB of text.
+    """Read the documents of a file, in batches of about 1 MB of text.
 
     Parameters
     ----------
