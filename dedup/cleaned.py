@@ -6,6 +6,7 @@ other.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -91,10 +92,20 @@ def _line_breaks(data, start, stop):
 
 @kernel
 def _cut_out(
-    data, offsets, starts, stops, unit_offsets, removed, kept_starts, kept_stops, kept_offsets
+    data,
+    offsets,
+    first_document,
+    last_document,
+    starts,
+    stops,
+    unit_offsets,
+    removed,
+    kept_starts,
+    kept_stops,
+    kept_offsets,
 ):
-    count = 0
-    for document in range(len(offsets) - 1):
+    count = kept_offsets[first_document]
+    for document in range(first_document, last_document):
         first = unit_offsets[document]
         last = unit_offsets[document + 1]
         segment = offsets[document]
@@ -144,7 +155,6 @@ def _cut_out(
             kept_stops[count] = offsets[document + 1]
             count += 1
         kept_offsets[document + 1] = count
-    return count
 
 
 @kernel
@@ -245,17 +255,23 @@ def cut_out(documents: Texts, units: Units, removed: Flags, scratch: Scratch | N
     starts, stops = scratch.empty(most, np.int64), scratch.empty(most, np.int64)
     offsets = scratch.empty(len(documents) + 1, np.int64)
     offsets[0] = 0
-    count = _cut_out(
-        documents.data,
-        documents.offsets,
-        units.starts,
-        units.stops,
-        units.offsets,
-        removed,
-        starts,
-        stops,
-        offsets,
-    )
+    bounds = cut_many_slices(len(documents), documents.lengths, _SLICE_BYTES)
+    for first, last in pairwise(bounds.tolist()):
+        _cut_out(
+            documents.data,
+            documents.offsets,
+            first,
+            last,
+            units.starts,
+            units.stops,
+            units.offsets,
+            removed,
+            starts,
+            stops,
+            offsets,
+        )
+        scratch.keep_to_room()
+    count = int(offsets[-1])
     return Kept(starts[:count], stops[:count], offsets)
 
 
@@ -290,6 +306,7 @@ def count_all_code_points(
             kept_starts,
             kept_stops,
         )
+        scratch.keep_to_room()
 
     run_slices(work, cut_many_slices(len(documents), documents.lengths, _SLICE_BYTES), threads)
     return CodePoints(lengths, unit_starts, unit_stops, kept_starts, kept_stops)

@@ -7,7 +7,7 @@ earliest among equals. Units that are equal once folded have the same
 signature and are judged together, before anything is sketched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +35,10 @@ EXACT, FOLDED, NEAR = 0, 1, 2
 KINDS = ("exact", "folded", "near")
 
 _PAIRS_A_SLICE, _MOST_PAIRS_A_SLICE = 1 << 9, 1 << 13
+
+# Units that are held at once against what came to stay since; all of them took
+# 120 MB of pairs in a run over 246 MB.
+_UNITS_AGAIN = 1 << 12
 
 # Rows that are made at once where no kernel makes them.
 _ROWS_AT_ONCE = 1 << 16
@@ -166,11 +170,22 @@ def _decide(
 
 @kernel
 def _decide_again(
-    ranks, rows, units, row_offsets, right, pair_shared, right_ranks, sizes, best, shared
+    which,
+    first_row,
+    ranks,
+    rows,
+    units,
+    row_offsets,
+    right,
+    pair_shared,
+    right_ranks,
+    sizes,
+    best,
+    shared,
 ):
     # `best` and `shared` come with the match of the group's first unit.
-    for i in range(len(ranks)):
-        row = rows[i]
+    for i in which:
+        row = rows[i] - first_row
         size = sizes[units[row]]
         best_union = size + sizes[best[i]] - shared[i]
         for pair in range(row_offsets[row], row_offsets[row + 1]):
@@ -187,10 +202,20 @@ def _decide_again(
 
 
 @kernel
-def _count_rows(units, firsts, group_of_rank, live_of_group, canonicals, border, has_reference):
+def _count_rows(
+    first_rank,
+    last_rank,
+    units,
+    firsts,
+    group_of_rank,
+    live_of_group,
+    canonicals,
+    border,
+    has_reference,
+):
     rows = np.int64(0)
     again = np.int64(0)
-    for rank in range(len(units)):
+    for rank in range(first_rank, last_rank):
         group = group_of_rank[rank]
         live = live_of_group[group]
         if live >= 0 and canonicals[live] >= 0:
@@ -206,18 +231,24 @@ def _count_rows(units, firsts, group_of_rank, live_of_group, canonicals, border,
 
 
 @kernel
-def _find_later_copies(firsts, group_of_rank, live_of_group, canonicals, ranks):
-    count = 0
-    for rank in range(len(group_of_rank)):
+def _find_later_copies(
+    first_rank, last_rank, count, firsts, group_of_rank, live_of_group, canonicals, ranks
+):
+    for rank in range(first_rank, last_rank):
         group = group_of_rank[rank]
         live = live_of_group[group]
         if live >= 0 and canonicals[live] >= 0 and firsts[group] != rank:
             ranks[count] = rank
             count += 1
+    return count
 
 
 @kernel
 def _list_rows(
+    first_rank,
+    last_rank,
+    row,
+    again,
     units,
     firsts,
     group_of_rank,
@@ -238,9 +269,7 @@ def _list_rows(
     containments,
     kinds,
 ):
-    row = 0
-    again = 0
-    for rank in range(len(units)):
+    for rank in range(first_rank, last_rank):
         group = group_of_rank[rank]
         unit = live_of_group[group]
         first = firsts[group]
@@ -268,6 +297,7 @@ def _list_rows(
             continue
         row_ranks[row] = rank
         row += 1
+    return row, again
 
 
 @kernel
@@ -416,8 +446,7 @@ class _Finder:
         match self._options.keep:
             case "last":
                 order = self._scratch.empty(count, np.int64)
-                for first in range(0, count, _ROWS_AT_ONCE):
-                    last = min(first + _ROWS_AT_ONCE, count)
+                for first, last in self._go_through(count):
                     order[count - last : count - first] = np.arange(last - 1, first - 1, -1)
                 return order
             case "longest":
@@ -491,9 +520,15 @@ class _Finder:
             verdicts = self._apply_law(finder, scorer, sets)
             judged = (groups.firsts, groups.of_rank, live_of_group, verdicts.canonicals)
             border = (self._border, self._has_reference)
-            row_count, again_count = _count_rows(groups.units, *judged, *border)
+            counts = [
+                _count_rows(*ranks, groups.units, *judged, *border)
+                for ranks in self._go_through(len(groups.units))
+            ]
+            row_count, again_count = np.sum(counts or [(0, 0)], axis=0).tolist()
             again = np.empty(again_count, np.int64)
-            _find_later_copies(*judged, again)
+            listed = 0
+            for ranks in self._go_through(len(groups.units)):
+                listed = _find_later_copies(*ranks, listed, *judged, again)
             copies = live_of_group[groups.of_rank[again]]
             again_verdicts = _judge_again(again, copies, live_ranks, verdicts, sets, finder, scorer)
         rows = _Rows(
@@ -503,23 +538,33 @@ class _Finder:
             scratch.empty(row_count, np.float64),
             scratch.empty(row_count, np.uint8),
         )
-        _list_rows(
-            groups.units,
-            groups.firsts,
-            groups.of_rank,
-            groups.exact,
-            live_of_group,
-            live,
-            verdicts.canonicals,
-            verdicts.shared,
-            sets.sizes,
-            again,
-            again_verdicts.canonicals,
-            again_verdicts.shared,
-            *border,
-            *rows,
-        )
+        at = (0, 0)
+        for ranks in self._go_through(len(groups.units)):
+            at = _list_rows(
+                *ranks,
+                *at,
+                groups.units,
+                groups.firsts,
+                groups.of_rank,
+                groups.exact,
+                live_of_group,
+                live,
+                verdicts.canonicals,
+                verdicts.shared,
+                sets.sizes,
+                again,
+                again_verdicts.canonicals,
+                again_verdicts.shared,
+                *border,
+                *rows,
+            )
         return rows
+
+    def _go_through(self, count: int) -> Iterator[tuple[int, int]]:
+        """Give all rows, some at a time, and make room between."""
+        for first in range(0, count, _ROWS_AT_ONCE):
+            yield first, min(first + _ROWS_AT_ONCE, count)
+            self._scratch.keep_to_room()
 
     def _apply_law(self, finder: CandidateFinder, scorer: "_Scorer", sets: Sets) -> _Verdicts:
         """Decide unit after unit: pairs are scored a wave at a time, by all threads."""
@@ -552,6 +597,7 @@ class _Finder:
                     verdicts.shared,
                 )
                 done(wave.last - first)
+                self._scratch.keep_to_room()
                 first = wave.last
         return verdicts
 
@@ -664,18 +710,23 @@ def _judge_again(
     last_ranks = np.zeros(len(units), np.int64)
     np.maximum.at(last_ranks, rows, ranks)
     latest = np.searchsorted(live_ranks, last_ranks) - 1
-    left, right = finder.later_pairs(units, latest)
-    shared = scorer.score(units[left], right)
-    _decide_again(
-        ranks,
-        rows,
-        units,
-        np.searchsorted(left, np.arange(len(units) + 1)),
-        right,
-        shared,
-        live_ranks[right],
-        sets.sizes,
-        best,
-        best_shared,
-    )
+    by_row = np.argsort(rows, kind="stable")
+    for first in range(0, len(units), _UNITS_AGAIN):
+        some = units[first : first + _UNITS_AGAIN]
+        left, right = finder.later_pairs(some, latest[first : first + _UNITS_AGAIN])
+        begin, end = np.searchsorted(rows, [first, first + len(some)], sorter=by_row)
+        _decide_again(
+            by_row[begin:end],
+            first,
+            ranks,
+            rows,
+            some,
+            np.searchsorted(left, np.arange(len(some) + 1)),
+            right,
+            scorer.score(some[left], right),
+            live_ranks[right],
+            sets.sizes,
+            best,
+            best_shared,
+        )
     return _Verdicts(best, best_shared)

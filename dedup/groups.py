@@ -104,6 +104,7 @@ def group_equal(
             both.offsets[middle:-1],
             both.offsets[middle + 1 :],
         )
+        scratch.keep_to_room()
         return doubtful[~equal]
 
     bounds = np.append(np.arange(0, count, _UNITS_A_SLICE), count)

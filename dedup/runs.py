@@ -219,6 +219,7 @@ def _run(
         names = intake.ids.texts()
         files_of = _files_of(intake, dropped)
         parts = map_lines(corpus, names, intake.reference_count, files_of, threads)
+        parts = _keep_to_room(parts, scratch)
         if plan.out is not None:
             _write_all(corpus, intake, dropped, plan, parts, threads, checkpoint, progress)
             parts = iter(())
@@ -407,6 +408,13 @@ def _write_all(
             map_work.result()
         finally:
             stopped.set()
+
+
+def _keep_to_room(parts: Iterator[bytes], scratch: Scratch) -> Iterator[bytes]:
+    """Yield parts, and make room for what is read for each."""
+    for part in parts:
+        scratch.keep_to_room()
+        yield part
 
 
 def _until(stopped: Event, parts: Iterator[bytes]) -> Iterator[bytes]:

@@ -30,7 +30,7 @@ _WATCH_SECONDS = 0.002
 
 # What a stage may hold at once without a limit, and the least it is given.
 _CHUNK_BYTES = 256 << 20
-_LEAST_CHUNK_BYTES = 2 << 20
+_LEAST_CHUNK_BYTES = 8 << 20
 
 # The least that is made do with, beside the program itself.
 _LEAST_ROOM_BYTES = 32 << 20
@@ -39,9 +39,9 @@ _LEAST_ROOM_BYTES = 32 << 20
 # stage holds at once. The rest is for blocks of files that are read and written.
 _COLUMN_SHARE, _PAGE_SHARE, _CHUNK_SHARE = 0.4, 0.1, 0.1
 
-# What the program still takes when kernels are loaded and blocks of files are
-# read, and what of it are pages of files.
-_PROGRAM_BYTES, _PROGRAM_PAGES = 190 << 20, 36 << 20
+# What the program takes when kernels are loaded and blocks of files are read, and
+# what it still takes of it as pages of files.
+_PROGRAM_BYTES, _PROGRAM_PAGES = 210 << 20, 36 << 20
 
 # Memory of so many bytes goes back to the system when it is freed. glibc raises
 # this to 32 MiB by itself, and a run over 246 MB then peaks at 909 MB, not 780.
@@ -80,8 +80,11 @@ class Scratch:
         self._maps: weakref.WeakSet[_Map] = weakref.WeakSet()
         self._done = threading.Event()
         self._watcher: threading.Thread | None = None
-        resident, self._own_pages = _resident_bytes()
-        self._room = None if most_bytes is None else max(most_bytes - resident, _LEAST_ROOM_BYTES)
+        resident, own_pages = _resident_bytes()
+        self._room = None
+        if most_bytes is not None:
+            self._room = max(most_bytes - max(resident, _PROGRAM_BYTES), _LEAST_ROOM_BYTES)
+        self._most_pages = _PAGE_SHARE * (self._room or 0) + own_pages + _PROGRAM_PAGES
 
     def __enter__(self) -> Self:
         return self
@@ -158,6 +161,15 @@ class Scratch:
             with contextlib.suppress(ValueError, OSError, AttributeError):
                 one.madvise(mmap.MADV_DONTNEED)
 
+    def keep_to_room(self) -> None:
+        """Release, if the pages of columns on disk have become many.
+
+        A stage that reads more in a moment than the watcher sees calls this
+        between its slices.
+        """
+        if self.is_on_disk and _resident_bytes()[1] > self._most_pages:
+            self.release()
+
     def _give_back(self, size: int) -> None:
         # Not under the lock, which the thread that collects garbage may hold.
         self._held_bytes -= size
@@ -197,10 +209,8 @@ class Scratch:
         return OutputError(folder, f"no room for what does not fit in memory: {reason}")
 
     def _watch(self) -> None:
-        most = _PAGE_SHARE * (self._room or 0) + self._own_pages + _PROGRAM_PAGES
         while not self._done.wait(_WATCH_SECONDS):
-            if _resident_bytes()[1] > most:
-                self.release()
+            self.keep_to_room()
 
 
 class Column:
