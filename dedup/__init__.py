@@ -19,7 +19,9 @@ if TYPE_CHECKING:
         TextError,
     )
     from dedup.filters import Filters
+    from dedup.matches import Match, match_documents
     from dedup.options import Options, candidate_probability, solve_bands
+    from dedup.passages import PassageOptions
     from dedup.pipeline import clean, clean_documents
     from dedup.results import Duplicate, Result, Span, Stats, restore
     from dedup.signatures import from_datasketch, to_datasketch
@@ -33,9 +35,11 @@ __all__ = [
     "Filters",
     "InputError",
     "MapError",
+    "Match",
     "Options",
     "OptionsError",
     "OutputError",
+    "PassageOptions",
     "Result",
     "Span",
     "Stats",
@@ -44,6 +48,7 @@ __all__ = [
     "clean",
     "clean_documents",
     "from_datasketch",
+    "match_documents",
     "restore",
     "solve_bands",
     "to_datasketch",
@@ -53,6 +58,8 @@ _MODULES = {
     "Filters": "dedup.filters",
     **dict.fromkeys(["Options", "candidate_probability", "solve_bands"], "dedup.options"),
     **dict.fromkeys(["Duplicate", "Result", "Span", "Stats", "restore"], "dedup.results"),
+    **dict.fromkeys(["Match", "match_documents"], "dedup.matches"),
+    "PassageOptions": "dedup.passages",
     **dict.fromkeys(["clean", "clean_documents"], "dedup.pipeline"),
     **dict.fromkeys(["from_datasketch", "to_datasketch"], "dedup.signatures"),
 }

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -11,6 +11,8 @@ import typer
 from dedup.errors import DedupError, EncodingError, InputError, MapError, OptionsError, OutputError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from dedup.filters import Filters
     from dedup.options import Options
     from dedup.results import Result
@@ -29,6 +31,10 @@ EXIT_CODES: dict[type[DedupError], int] = {
 
 # Some files or rows could not be read; the rest was cleaned.
 SOME_FAILED = 6
+
+# Files and rows that could not be read that are said one by one; `summary.json`
+# lists more.
+_MOST_PROBLEMS = 20
 
 # Stopped by Ctrl-C, as shells have it.
 STOPPED = 130
@@ -380,14 +386,120 @@ def _clean_many(
     if plan.out is None:
         for part in done.map_parts:
             _print_bytes(part)
-    for line in [*done.notes, *done.failures]:
-        _say(f"dedup: {line}")
+    _list_problems([*done.notes, *done.failures])
     if not quiet:
         from dedup.report import summarise_run
 
         _say(summarise_run(done.summary, options, done.map_file))
     if done.failures:
         raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def find(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Text files, folders and corpora.")
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write the pairs here, not to stdout, as JSON Lines."),
+    ] = None,
+    min_words: Annotated[
+        int, typer.Option(help="Least length of a passage, in words, on either side.")
+    ] = 16,
+    min_share: Annotated[
+        float, typer.Option(help="Least share of aligned words of the shorter side, 0 to 1.")
+    ] = 0.3,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Read only files that fit one.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Leave out files that fit one.")
+    ] = None,
+    id_field: Annotated[str, typer.Option(help="Field of rows that names them.")] = "id",
+    text_field: Annotated[str, typer.Option(help="Field of rows that holds the text.")] = "text",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first file or row that cannot be read.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let --out replace a file that is read.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Workers; all cores unless given.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary on stderr.")] = False,
+) -> None:
+    """List the passages that documents share, with exact offsets on both sides."""
+    with _told_of_compilation():
+        import os
+
+        from dedup.files import check_target
+        from dedup.formats import Fields
+        from dedup.passages import PassageOptions
+        from dedup.progress import choose_progress
+        from dedup.searches import search
+
+        if out is not None:
+            check_target(out, paths, overwrite)
+        found = search(
+            paths,
+            out,
+            PassageOptions.of_length(min_words, least_share=min_share),
+            include=include or (),
+            exclude=exclude or (),
+            fields=Fields(id=id_field, text=text_field),
+            strict=strict,
+            threads=threads or os.cpu_count() or 1,
+            progress=choose_progress(quiet),
+        )
+    from dedup.matches import match_lines
+
+    _print_bytes(*match_lines(found.matches))
+    _list_problems(found.failures)
+    if not quiet:
+        from dedup.report import summarise_matches
+
+        _say(summarise_matches(found.summary, out))
+    if found.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def compare(
+    left: Annotated[str, typer.Argument(metavar="A", help="A text file, or -.")],
+    right: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    min_words: Annotated[
+        int, typer.Option(help="Least length of a passage, in words, on either side.")
+    ] = 16,
+    min_share: Annotated[
+        float, typer.Option(help="Least share of aligned words of the shorter side, 0 to 1.")
+    ] = 0.3,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the pairs as JSON Lines instead.")
+    ] = False,
+) -> None:
+    """Show the passages that two texts share side by side, aligned word by word."""
+    with _told_of_compilation():
+        from dedup.files import read_source
+        from dedup.passages import PassageOptions, compare_texts
+
+        sources = [read_source(left), read_source(right)]
+        texts = [source.text.encode() for source in sources]
+        names = [source.name for source in sources]
+        options = PassageOptions.of_length(min_words, least_share=min_share)
+        comparison = compare_texts(texts[0], texts[1], options)
+    if as_json:
+        from dedup.columns import Texts
+        from dedup.matches import list_matches, match_lines
+
+        matches = list_matches(Texts.from_bytes(texts), names, comparison.passages)
+        _print_bytes(*match_lines(matches))
+        return
+    from dedup.report import render_comparison
+
+    _print_rich(render_comparison(comparison, texts, names), soft_wrap=False)
+    if len(comparison.passages) == 0:
+        _say("the two share no passage")
 
 
 @app.command()
@@ -463,6 +575,13 @@ def serve(
         serve_http(host, port)
 
 
+def _list_problems(problems: Sequence[object]) -> None:
+    for problem in problems[:_MOST_PROBLEMS]:
+        _say(f"dedup: {problem}")
+    if len(problems) > _MOST_PROBLEMS:
+        _say(f"dedup: and {len(problems) - _MOST_PROBLEMS:,} more")
+
+
 @contextmanager
 def _told_of_compilation() -> Iterator[None]:
     """Say so when kernels have to be compiled: the first run takes its time."""
@@ -495,15 +614,19 @@ def _print_bytes(*parts: bytes) -> None:
 
 
 def _print_diff(result: "Result") -> None:
-    from rich.console import Console
-
     from dedup.report import render_diff
+
+    _print_rich(render_diff(result), soft_wrap=True)
+
+
+def _print_rich(things: "Iterator[RenderableType]", soft_wrap: bool) -> None:
+    from rich.console import Console
 
     try:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        for line in render_diff(result):
-            console.print(line)
+        console = Console(file=sys.stdout, highlight=False, soft_wrap=soft_wrap)
+        for thing in things:
+            console.print(thing)
         sys.stdout.flush()
     except (OSError, AttributeError) as error:
         _give_up_stdout(error)

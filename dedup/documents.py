@@ -1,10 +1,11 @@
 """What passes between files and the engine: files found, documents, failures.
 
-Types alone. This module opens nothing and parses nothing.
+And the check of documents that come without files. This module opens nothing and
+parses nothing.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.columns import Bytes, Positions, Texts
-from dedup.errors import InputError
+from dedup.errors import InputError, TextError
 
 Format = Literal["text", "html", "pdf", "docx", "jsonl", "csv", "parquet"]
 Compression = Literal["", "gz", "zst", "bz2", "xz"]
@@ -278,3 +279,40 @@ def import_extra(source: str, module: str, extra: str) -> Any:
         raise FileError(
             source, f"needs {missing}, which is not installed: pip install 'dedup[{extra}]'"
         ) from error
+
+
+def check_documents(documents: Iterable[object]) -> tuple[list[str], Texts]:
+    """Take ids and texts apart; refuse what is neither, and ids that stand twice.
+
+    Raises
+    ------
+    InputError
+        When a document is no pair of texts, or two have one id; `TextError` when
+        a text holds a lone surrogate. It names the document.
+    """
+    texts: dict[str, bytes] = {}
+    for item in documents:
+        if not isinstance(item, tuple) or len(item) != 2:
+            raise InputError("documents", f"pairs of id and text are wanted, not {_kind(item)}")
+        name, text = item
+        if not isinstance(name, str):
+            raise InputError("documents", f"an id has to be text, not {_kind(name)}")
+        if not isinstance(text, str):
+            raise InputError(name, f"a text is wanted, not {_kind(text)}")
+        if name in texts:
+            raise InputError(name, "two documents have this id")
+        _encode(name, name)
+        texts[name] = _encode(name, text)
+    return list(texts), Texts.from_bytes(list(texts.values()))
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def _encode(document: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        reason = f"lone surrogate U+{ord(text[error.start]):04X}"
+        raise TextError(document, reason, error.start) from None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from dedup.slices import cut_many_slices, run_slices
 from dedup.units import Units, find_documents
 
 EXACT, FOLDED, NEAR = 0, 1, 2
-KINDS = ("exact", "folded", "near")
+KINDS: tuple[Literal["exact", "folded", "near"], ...] = ("exact", "folded", "near")
 
 _PAIRS_A_SLICE, _MOST_PAIRS_A_SLICE = 1 << 9, 1 << 13
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from dedup.cleaned import join_kept
-from dedup.columns import Texts
 from dedup.corpus import clean_corpus
+from dedup.documents import check_documents
 from dedup.duplicates import KINDS
-from dedup.errors import InputError, OptionsError, TextError
+from dedup.errors import OptionsError
 from dedup.filters import Filters
 from dedup.options import Options
 from dedup.results import Duplicate, Result, Span, Stats
@@ -92,9 +92,10 @@ def clean_documents(
         a text holds a lone surrogate. It names the document.
     """
     options = options or Options()
-    documents = _check(documents, options)
-    ids = [name for name, _ in documents]
-    texts = Texts.from_bytes([_encode(name, text) for name, text in documents])
+    if not isinstance(options, Options):
+        raise OptionsError("options", options, "an Options")
+    documents = list(documents)
+    ids, texts = check_documents(documents)
     corpus = clean_corpus(texts, options, filters or Filters(), threads=threads)
     units, found, kept, points = corpus.units, corpus.rows, corpus.kept, corpus.points
 
@@ -154,37 +155,3 @@ def clean_documents(
             )
         )
     return results
-
-
-def _check(documents: Iterable[object], options: object) -> list[tuple[str, str]]:
-    """Refuse what has the wrong type, and ids that would not tell documents apart."""
-    if not isinstance(options, Options):
-        raise OptionsError("options", options, "an Options")
-    checked = []
-    seen = set()
-    for item in documents:
-        if not isinstance(item, tuple) or len(item) != 2:
-            raise InputError("documents", f"pairs of id and text are wanted, not {_kind(item)}")
-        name, text = item
-        if not isinstance(name, str):
-            raise InputError("documents", f"an id has to be text, not {_kind(name)}")
-        if not isinstance(text, str):
-            raise InputError(name, f"a text is wanted, not {_kind(text)}")
-        if name in seen:
-            raise InputError(name, "two documents have this id")
-        _encode(name, name)
-        seen.add(name)
-        checked.append((name, text))
-    return checked
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__
-
-
-def _encode(document: str, text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        reason = f"lone surrogate U+{ord(text[error.start]):04X}"
-        raise TextError(document, reason, error.start) from None

@@ -1,21 +1,28 @@
 """What people read: a summary of a cleaning, and what goes beside what stays."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
+from dedup.duplicates import KINDS
 from dedup.options import Options
 from dedup.results import Duplicate, Result
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.text import Text
+
+    from dedup.passages import Comparison
 
 # A word, a character of a script without spaces, a run of white space, or one
 # of anything else.
 _TOKENS = re.compile(
     r"[฀-໿က-႟ក-៿぀-ヿ㐀-鿿豈-﫿𠀀-𱍊]|[^\W_฀-໿က-႟ក-៿぀-ヿ㐀-鿿豈-﫿𠀀-𱍊]+|\s+|.", re.DOTALL
 )
+
+# From the first word to the last.
+_MARKED = re.compile(r"\w(?:.*\w)?", re.DOTALL)
 
 # Alignment takes time in the square of the tokens; what is longer is shown
 # up to here.
@@ -84,12 +91,7 @@ def summarise_run(summary: Mapping[str, Any], options: Options, map_file: str | 
         lines.append(f"  {len(summary['boilerplate']):,} units are boilerplate")
     if summary["capped_buckets"]:
         lines.append(_capped(summary["capped_buckets"], options))
-    if summary["failures"]:
-        count = len(summary["failures"])
-        things = "file or row" if count == 1 else "files or rows"
-        lines.append(f"  {count:,} {things} could not be read")
-    if summary["unread_files"]["count"]:
-        lines.append(f"  {describe_unread(summary['unread_files'])}")
+    lines += _list_unread(summary)
     if map_file is not None:
         lines.append(f"  the map is in {map_file}")
     return "\n".join(lines)
@@ -138,6 +140,123 @@ def describe_unread(unread: Mapping[str, Any]) -> str:
         shown.append("...")
     files = "file of another kind was" if count == 1 else "files of other kinds were"
     return f"{count:,} {files} not read ({', '.join(shown)})"
+
+
+def summarise_matches(summary: Mapping[str, Any], out: str | None = None) -> str:
+    """Summarise the pairs of passages that were found in a few lines.
+
+    Parameters
+    ----------
+    out
+        Where the pairs are, if they were written.
+    """
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in summary["kinds"].items() if count)
+    lines = [
+        f"{summary['pairs']:,} pairs of passages match" + (f" ({kinds})" if kinds else ""),
+        f"  in {summary['documents']:,} documents of {summary['chars']:,} characters",
+    ]
+    if summary["capped_seeds"]:
+        lines.append(
+            f"  {summary['capped_seeds']:,} seeds stand in too many places: "
+            "not all of these were followed"
+        )
+    lines += _list_unread(summary)
+    if out is not None:
+        lines.append(f"  the pairs are in {out}")
+    return "\n".join(lines)
+
+
+def render_comparison(
+    comparison: "Comparison", texts: Sequence[bytes], names: Sequence[str]
+) -> Iterator["RenderableType"]:
+    """Render the passages of two texts side by side, words without a partner marked.
+
+    Yields
+    ------
+    rich.console.RenderableType
+        Words without a partner stand in ``[- -]`` on the left and in ``{+ +}`` on
+        the right; on a terminal they are red and green too.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    found = comparison.passages
+    data = b"".join(texts)
+    begin = len(texts[0])
+    for row in range(len(found)):
+        words = slice(comparison.offsets[row], comparison.offsets[row + 1])
+        title = Text(f"{KINDS[found.kinds[row]]}", style="bold")
+        title.append(
+            f", score {found.scores[row]:.3f}, containment {found.containments[row]:.3f}, "
+            f"{found.aligned_words[row]:,} words aligned",
+            style="not bold",
+        )
+        table = Table(box=None, expand=True, padding=(0, 1), pad_edge=False)
+        sides = (
+            (0, found.left_starts, found.left_stops, comparison.left_starts, comparison.left_stops),
+            (
+                begin,
+                found.right_starts,
+                found.right_stops,
+                comparison.right_starts,
+                comparison.right_stops,
+            ),
+        )
+        cells = []
+        for name, (first, starts, stops, word_starts, word_stops), marks in zip(
+            names, sides, (("[-", "-]", "red"), ("{+", "+}", "green")), strict=True
+        ):
+            start, stop = int(starts[row]), int(stops[row])
+            before = len(data[first:start].decode())
+            after = before + len(data[start:stop].decode())
+            table.add_column(f"{name} {before}-{after}", ratio=1, overflow="fold")
+            spans = sorted(
+                zip(word_starts[words].tolist(), word_stops[words].tolist(), strict=True)
+            )
+            cells.append(_mark_rest(data, start, stop, spans, *marks))
+        table.add_row(*cells)
+        yield title
+        yield table
+
+
+def _mark_rest(
+    data: bytes,
+    start: int,
+    stop: int,
+    spans: Sequence[tuple[int, int]],
+    before: str,
+    behind: str,
+    style: str,
+) -> "Text":
+    """Mark what of a text has words that stand in no span; spans may overlap."""
+    from rich.text import Text
+
+    text = Text()
+    at = start
+    for first, last in [*spans, (stop, stop)]:
+        if first > at:
+            gap = data[at:first].decode()
+            if marked := _MARKED.search(gap):
+                text.append(gap[: marked.start()])
+                text.append(f"{before}{marked[0]}{behind}", style=style)
+                text.append(gap[marked.end() :])
+            else:
+                text.append(gap)
+        if last > max(at, first):
+            text.append(data[max(at, first) : last].decode())
+        at = max(at, last)
+    return text
+
+
+def _list_unread(summary: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if summary["failures"]:
+        count = len(summary["failures"])
+        things = "file or row" if count == 1 else "files or rows"
+        lines.append(f"  {count:,} {things} could not be read")
+    if summary["unread_files"]["count"]:
+        lines.append(f"  {describe_unread(summary['unread_files'])}")
+    return lines
 
 
 def _taken_out(removed: int, duplicates: int, removed_chars: int, chars: int) -> str:

@@ -9,6 +9,7 @@ where the text does.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ _SPACE, _DROP, _KEEP = table.SPACE, table.DROP, table.KEEP
 _WRITING_SHIFT, _WRITING_MASK = table.WRITING_SHIFT, table.WRITING_MASK
 _LENGTH_SHIFT, _LENGTH_MASK = table.LENGTH_SHIFT, table.LENGTH_MASK
 _POOL_SHIFT = table.POOL_SHIFT
+_THAI = table.THAI
 _SEED = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -48,15 +50,23 @@ class Words:
         points; starts never fall, nor do stops.
     offsets
         int64[text_count + 1]
+    weights
+        uint8[word_count], quarters of a word that each amounts to: 4, and 1 in
+        Thai and its like, where a word of the language has four code points or
+        five and starts at one of them.
     counts
-        int64[distinct_count], how often each stands.
+        int64[distinct_count], how often each id stands.
+    fingerprints
+        uint64[text_count], hash of the words of each text in order.
     """
 
     ids: NDArray[np.int32]
     starts: Positions
     stops: Positions
     offsets: Positions
+    weights: NDArray[np.uint8]
     counts: Positions
+    fingerprints: NDArray[np.uint64]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -110,7 +120,9 @@ def _join_gram(hashes, stops, count, run_first, size):
 
 
 @kernel
-def _cut_words(data, start, stop, pages, entries, pool, ascii_map, grams, hashes, starts, stops):
+def _cut_words(
+    data, start, stop, pages, entries, pool, ascii_map, grams, hashes, starts, stops, weights
+):
     """Cut one text into words; return how many.
 
     Requires: room for two words a byte.
@@ -136,6 +148,7 @@ def _cut_words(data, start, stop, pages, entries, pool, ascii_map, grams, hashes
                     in_word = True
                     state = _SEED
                     starts[count] = i
+                    weights[count] = 4
                     count += 1
                 state = _mixed(state, np.uint64(folded))
                 hashes[count - 1] = state
@@ -180,6 +193,7 @@ def _cut_words(data, start, stop, pages, entries, pool, ascii_map, grams, hashes
                     in_word = writing == 0
                     state = _SEED
                     starts[count] = i
+                    weights[count] = 1 if writing == _THAI else 4
                     count += 1
                 state = _mixed(state, np.uint64(point))
                 hashes[count - 1] = state
@@ -192,11 +206,13 @@ def _cut_words(data, start, stop, pages, entries, pool, ascii_map, grams, hashes
 
 @kernel
 def _cut_texts(
-    data, offsets, first, last, pages, entries, pool, ascii_map, grams, hashes, starts, stops, ends
-):
+    data, offsets, first, last, pages, entries, pool, ascii_map, grams,
+    hashes, starts, stops, weights, ends, fingerprints,
+):  # fmt: skip
     """Cut texts into words, one behind the other; write where the words of each end."""
     count = np.int64(0)
     for t in range(first, last):
+        before = count
         count += _cut_words(
             data,
             offsets[t],
@@ -209,8 +225,13 @@ def _cut_texts(
             hashes[count:],
             starts[count:],
             stops[count:],
+            weights[count:],
         )
         ends[t - first] = count
+        state = _SEED
+        for k in range(before, count):
+            state = _mixed(state, hashes[k])
+        fingerprints[t - first] = state
     return count
 
 
@@ -275,38 +296,36 @@ def cut_words(texts: Texts, threads: int = 1) -> Words:
     tables = folding_table()
     grams = np.array([1, HAN_CHARS, THAI_CHARS], np.int64)
 
-    def cut(first: int, last: int) -> tuple[NDArray[np.uint64], Positions, Positions, Positions]:
+    def cut(first: int, last: int) -> tuple[NDArray[Any], ...]:
         room = int(texts.offsets[last] - texts.offsets[first]) * _WORDS_A_BYTE
-        hashes = np.empty(room, np.uint64)
-        starts, stops = np.empty(room, np.int64), np.empty(room, np.int64)
-        ends = np.empty(last - first, np.int64)
-        count = _cut_texts(
-            texts.data,
-            texts.offsets,
-            first,
-            last,
-            tables.pages,
-            tables.entries,
-            tables.pool,
-            tables.ascii,
-            grams,
-            hashes,
-            starts,
-            stops,
-            ends,
+        columns = (
+            np.empty(room, np.uint64),
+            np.empty(room, np.int64),
+            np.empty(room, np.int64),
+            np.empty(room, np.uint8),
         )
-        return hashes[:count].copy(), starts[:count].copy(), stops[:count].copy(), ends
+        ends = np.empty(last - first, np.int64)
+        fingerprints = np.empty(last - first, np.uint64)
+        count = _cut_texts(
+            texts.data, texts.offsets, first, last,
+            tables.pages, tables.entries, tables.pool, tables.ascii, grams,
+            *columns, ends, fingerprints,
+        )  # fmt: skip
+        return *(column[:count].copy() for column in columns), ends, fingerprints
 
     parts = list(map_slices(cut, cut_slices(np.diff(texts.offsets)), threads))
     offsets = np.zeros(len(texts) + 1, np.int64)
     row, before = 1, 0
     for part in parts:
-        offsets[row : row + len(part[3])] = part[3] + before
-        row += len(part[3])
+        ends = part[4]
+        offsets[row : row + len(ends)] = ends + before
+        row += len(ends)
         before += len(part[0])
-    hashes = np.concatenate([part[0] for part in parts] or [np.empty(0, np.uint64)])
-    starts = np.concatenate([part[1] for part in parts] or [np.empty(0, np.int64)])
-    stops = np.concatenate([part[2] for part in parts] or [np.empty(0, np.int64)])
+    kinds = (np.uint64, np.int64, np.int64, np.uint8, np.int64, np.uint64)
+    hashes, starts, stops, weights, _, fingerprints = (
+        np.concatenate([np.empty(0, kind), *(part[k] for part in parts)])
+        for k, kind in enumerate(kinds)
+    )
     ids = np.empty(len(hashes), np.int32)
     counts = _number(hashes, ids)
-    return Words(ids, starts, stops, offsets, counts)
+    return Words(ids, starts, stops, offsets, weights, counts, fingerprints)

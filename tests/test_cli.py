@@ -1,15 +1,13 @@
 """The command: stdout, stderr, exit code, files."""
 
-import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 import pytest
+from conftest import Run
 
 from dedup import cli, errors
 
@@ -18,32 +16,6 @@ TWICE = (
     "The ferry leaves at noon from the old pier. Nobody knew it then.\n\n"
     "The ferry leaves at noon from the old pier.\n"
 )
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: bytes
-    err: str
-
-
-Run = Callable[..., Answer]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    def run_command(*arguments: object, stdin: bytes = b"") -> Answer:
-        monkeypatch.setattr(sys, "argv", ["dedup", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capfdbinary.readouterr()
-        return Answer(code, out, err.decode())
-
-    return run_command
 
 
 @pytest.fixture

@@ -126,6 +126,16 @@ def test_every_option_of_the_command_is_in_the_readme_and_the_other_way_round() 
     assert options - listed == {"--numbers"}
 
 
+@pytest.mark.parametrize("name", ["find", "compare"])
+def test_every_option_of_a_smaller_command_is_in_its_section(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    options = {
+        flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")
+    } - {"--help", "--quiet", "--overwrite"}
+    section = README.split("## Find passages")[1].split("\n## ")[0]
+    assert {flag for flag in options if f"`{flag}" not in section} == set()
+
+
 def test_exit_codes_are_in_the_readme() -> None:
     for code in set(EXIT_CODES.values()) - {1}:
         assert f" {code} " in README.split("codes:")[1].split("\n\n")[0].replace("\n", " ")

@@ -19,11 +19,12 @@ ORDER = [
     "options columns scratch",
     "tables tables.folding tables.sentences",
     "slices orders folding",
-    "sentence_rules sentences units shingles signatures descriptions groups pairs duplicates",
+    "sentence_rules sentences units shingles signatures descriptions groups pairs "
+    "words seeds chains alignments extents passages duplicates",
     "documents filters cleaned corpus results files report",
-    "pipeline maps",
+    "pipeline maps matches",
     "streams spool filelist extracts json_rows csv_rows row_groups formats",
-    "checkpoints intake runs originals",
+    "checkpoints intake runs searches originals",
     "cli __init__ __main__",
 ]
 STAGES = [
@@ -31,7 +32,7 @@ STAGES = [
     for group in ORDER[:5]
     for name in group.split()
     if not name.startswith(("tables", "scratch", "progress"))
-] + ["filters", "cleaned", "corpus", "results", "pipeline", "maps"]  # fmt: skip
+] + ["filters", "cleaned", "corpus", "results", "pipeline", "maps", "matches"]  # fmt: skip
 
 
 def modules(package: str) -> list[Path]:

@@ -138,7 +138,7 @@ def make_corpus(
                 units[unit].start,
                 units[unit].stop,
                 units[canonical],
-                KINDS[kind],  # type: ignore[arg-type]
+                KINDS[kind],
                 score,
                 containment,
                 passage,
