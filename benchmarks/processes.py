@@ -2,8 +2,9 @@
 
 A job comes as JSON on standard input, what was measured goes as JSON to standard
 output. The clock runs from before the first byte is read to after the last is
-written; starting Python, importing and a first run on a few rows are not
-counted. The peak of memory is that of the whole process.
+written. A first run, over a small file of the same kind, is timed apart: it imports,
+loads kernels or models, compiles where nothing is compiled yet, and touches memory
+for the first time. The peak of memory is that of the whole process.
 """
 
 import json
@@ -12,15 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import PEERS, Sentence, Sentences, Task
+from benchmarks.peers import PEERS, Answer, Sentence, Sentences, Task
 
-_ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Job:
     source
         JSON Lines file, rows {id, text}.
     warm
-        A file of a few rows, for the run that is not counted.
+        A small file of the same kind, for the first run.
     task
         For a peer, what it is told. Beside `source` and `warm` it finds the
         sentences of each row as [start, stop, text, runs]: bytes, and what a
@@ -59,20 +59,26 @@ class Outcome:
     ----------
     seconds
         From file to file.
+    first_seconds
+        What the first run in the process took, over the small file.
     peak_bytes
         Most memory of the process.
     removed
         How many sentences went; 0 for the floor.
     numbers
         For a peer: which.
+    shingling_seconds
+        For a peer that is handed shingles: what of `seconds` went into cutting them.
     checksum
         For ``dedup``: of all files it wrote.
     """
 
     seconds: float
+    first_seconds: float
     peak_bytes: int
     removed: int
     numbers: list[int] | None = None
+    shingling_seconds: float | None = None
     checksum: str = ""
 
 
@@ -90,27 +96,11 @@ def measure(job: Job, python: str = sys.executable) -> Outcome:
         capture_output=True,
         text=True,
         check=False,
-        cwd=_ROOT,
+        cwd=ROOT,
     )
     if done.returncode:
         raise RuntimeError(f"{job.name}: {done.stderr[-2000:]}")
     return Outcome(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def find_peers(pythons: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Return the interpreter that has each peer, and the peer's version."""
-    found: dict[str, tuple[str, str]] = {}
-    for python in pythons:
-        done = subprocess.run(
-            [python, "-m", "benchmarks.processes", "--versions"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=_ROOT,
-        )
-        for name, installed in json.loads(done.stdout).items():
-            found.setdefault(name, (python, installed))
-    return found
 
 
 def sentences_path(source: Path) -> Path:
@@ -129,12 +119,12 @@ def copy_rows(source: Path, target: Path) -> float:
     return time.perf_counter() - start
 
 
-def clean_with_peer(name: str, source: Path, folder: Path, task: Task) -> tuple[float, set[int]]:
+def clean_with_peer(name: str, source: Path, folder: Path, task: Task) -> tuple[float, Answer]:
     """Clean a file with a peer.
 
     Returns
     -------
-    seconds, numbers
+    seconds, answer
         And which sentences went, counted through all rows.
     """
     import orjson
@@ -143,7 +133,8 @@ def clean_with_peer(name: str, source: Path, folder: Path, task: Task) -> tuple[
     start = time.perf_counter()
     with source.open("rb") as file:
         rows = [orjson.loads(line) for line in file]
-    removed = PEERS[name].find(sentences, task, folder)
+    answer = PEERS[name].find(sentences, task, folder)
+    removed = answer.numbers
     number = 0
     with (folder / "cleaned.jsonl").open("wb") as out:
         for row, mine in zip(rows, spans, strict=True):
@@ -152,7 +143,7 @@ def clean_with_peer(name: str, source: Path, folder: Path, task: Task) -> tuple[
                 row["text"] = _cut_out(row["text"].encode(), mine, gone)
             number += len(mine)
             out.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-    return time.perf_counter() - start, removed
+    return time.perf_counter() - start, answer
 
 
 def _cut_out(text: bytes, spans: list[tuple[int, int]], gone: list[int]) -> str:
@@ -183,23 +174,33 @@ def _read_sentences(path: Path) -> tuple[list[list[tuple[int, int]]], Sentences]
 
 def _run(job: dict[str, Any]) -> Outcome:
     source, warm, name = Path(job["source"]), Path(job["warm"]), job["name"]
+    answer = None
+    checksum = ""
+    seconds = []
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(folder) / "warm", Path(folder) / "counted"]
-        numbers = None
-        checksum = ""
         for path, place in zip((warm, source), places, strict=True):
             place.mkdir()
+            count = 0
             if name == "floor":
-                seconds = copy_rows(path, place / "copy")
-                count = 0
+                took = copy_rows(path, place / "copy")
             elif name == "dedup":
-                seconds, count = _clean(path, place / "out", job["threads"], job["memory"])
+                took, count = _clean(path, place / "out", job["threads"], job["memory"])
                 checksum = _checksum(place / "out")
             else:
-                seconds, removed = clean_with_peer(name, path, place, Task(**job["task"]))
-                numbers, count = sorted(removed), len(removed)
+                took, answer = clean_with_peer(name, path, place, Task(**job["task"]))
+                count = len(answer.numbers)
+            seconds.append(took)
             peak = _peak_bytes()
-    return Outcome(seconds, peak, count, numbers, checksum)
+    return Outcome(
+        seconds=seconds[1],
+        first_seconds=seconds[0],
+        peak_bytes=peak,
+        removed=count,
+        numbers=sorted(answer.numbers) if answer else None,
+        shingling_seconds=answer.shingling_seconds if answer else None,
+        checksum=checksum,
+    )
 
 
 def _clean(source: Path, out: Path, threads: int, memory: int | None) -> tuple[float, int]:

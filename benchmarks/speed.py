@@ -1,6 +1,5 @@
 """Speed: from raw UTF-8 to signatures and to the map, one core, beside datasketch."""
 
-import hashlib
 import shutil
 import statistics
 import tempfile
@@ -10,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 
 from benchmarks.comparison import fold_sentences, to_task
@@ -152,41 +150,6 @@ def measure_corpus(workloads: list[Workload], rounds: int = 3) -> dict[str, Any]
             "floor_mb_s": size / statistics.median(seconds["floor"]),
             "times_floor": statistics.median(ratios),
         }
-
-
-def measure_gate(workload: Workload, options: Options, rounds: int = 9) -> dict[str, float]:
-    """Measure our work in units of a reference work done in turn with it.
-
-    The reference is BLAKE2b of the same bytes and a numpy sort, which a slow
-    machine slows as it slows us. The least of all rounds counts on either
-    side: what else the machine does can only add to it.
-
-    Returns
-    -------
-    dict
-        Stage to the ratio; less is faster.
-    """
-    texts = workload.to_texts()
-    raw = texts.data.tobytes()
-    numbers = np.random.default_rng(1).integers(0, 1 << 62, len(raw) // 8)
-
-    def reference() -> None:
-        hashlib.blake2b(raw).digest()
-        np.sort(numbers)
-
-    works: dict[str, Callable[[], Any]] = {
-        "reference": reference,
-        "cut": lambda: cut_units(texts, options.unit),
-        "sign": lambda: sign_all(texts, options),
-        "find": lambda: _find(texts, options),
-    }
-    least = dict.fromkeys(works, float("inf"))
-    for _ in range(rounds + 1):
-        for name, work in works.items():
-            start = time.perf_counter()
-            work()
-            least[name] = min(least[name], time.perf_counter() - start)
-    return {name: least[name] / least["reference"] for name in works if name != "reference"}
 
 
 def _find(texts: Texts, options: Options) -> Duplicates:

@@ -1,41 +1,59 @@
 """Tables of the README, generated from the results of a run."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.comparison import fit_growth
 
 ROOT = Path(__file__).parent.parent
 RESULTS_PATH = ROOT / "benchmarks" / "results" / "latest.json"
 README_PATH = ROOT / "README.md"
+
+# Parts in the order in which they are shown.
+SECTIONS = {
+    "Speed": [
+        "datasketch",
+        "peers",
+        "planted_peers",
+        "stages",
+        "corpus",
+        "growth",
+        "memory",
+        "start",
+    ],
+    "Quality": [
+        "recall",
+        "promise",
+        "kinds",
+        "precision",
+        "estimator",
+        "passages",
+        "documents",
+        "sentences",
+        "golden_rules",
+    ],
+}
+
 _BEGIN, _END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
 
 
-def render_tables(results: dict[str, Any]) -> str:
-    """Render what a run measured as Markdown."""
-    machine = results["machine"]
-    parts = [
-        f"Measured on {machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, "
-        f"numba {machine['numba']}, datasketch {machine['datasketch']}; medians, one core.\n"
-    ]
-    if "datasketch" in results:
-        parts.append(_datasketch_table(results["datasketch"]))
-    if "peers" in results:
-        parts.append(_peers_table(results["peers"]))
-    if "stages" in results:
-        parts.append(_stages_table(results["stages"]))
-    if "corpus" in results:
-        parts.append(_corpus_line(results["corpus"], results["machine"]))
-    if "growth" in results:
-        parts.append(_growth_table(results["growth"]))
-    if "memory" in results:
-        parts.append(_memory_table(results["memory"]))
-    if "recall" in results:
-        parts.append(_recall_table(results["recall"], results["recall_promised"]))
-    if "sentences" in results:
-        parts.append(_sentences_table(results["sentences"], results["golden_rules"]))
+def render_tables(results: Mapping[str, Any]) -> str:
+    """Render what a run measured as Markdown: a heading for each area, a part after the other."""
+    parts = [_machine_line(results["machine"])]
+    for heading, names in SECTIONS.items():
+        shown = [render_part(name, results) for name in names if name in results]
+        if shown:
+            parts += [f"### {heading}\n", *shown]
     return "\n".join(parts)
 
 
-def write_readme(results: dict[str, Any]) -> None:
+def render_part(name: str, results: Mapping[str, Any]) -> str:
+    """Render one part of the results as Markdown."""
+    return _RENDERERS[name](results)
+
+
+def write_readme(results: Mapping[str, Any]) -> None:
     """Put the tables into the README, between their markers."""
     readme = README_PATH.read_text(encoding="utf-8")
     before, rest = readme.split(_BEGIN)
@@ -50,12 +68,20 @@ def readme_tables() -> str:
     return readme.split(_BEGIN)[1].split(_END)[0]
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def _datasketch_table(rows: list[dict[str, Any]]) -> str:
+def _machine_line(machine: Mapping[str, Any]) -> str:
+    return (
+        f"Measured on {machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, "
+        f"numba {machine['numba']}, datasketch {machine['datasketch']}; medians, one core unless "
+        "said.\n"
+    )
+
+
+def _datasketch_table(results: Mapping[str, Any]) -> str:
     return "The same task, from the text to verified duplicates, in one run:\n\n" + _table(
         ["text", "MB", "duplicates", "same answer", "datasketch MB/s", "dedup MB/s", "times"],
         [
@@ -68,74 +94,138 @@ def _datasketch_table(rows: list[dict[str, Any]]) -> str:
                 f"{row['mb_s']:.1f}",
                 f"{row['times_datasketch']:.0f}",
             ]
-            for row in rows
+            for row in results["datasketch"]
         ],
     )
 
 
-def _peers_table(result: dict[str, Any]) -> str:
-    rows = []
-    for row in result["rows"]:
-        is_peer = "recall" in row
-        name, alone, _ = row["name"].partition(" alone")
-        rows.append(
-            [
-                f"{name} {row['version']}{alone}" if is_peer else name,
-                row.get("slots", "-"),
-                row.get("check", "-"),
-                f"{row['seconds']:.2f}",
-                f"{row['mb_s']:.1f}",
-                f"{row['times']:.1f}",
-                f"{row['peak_mb']:.0f}",
-                f"{row['removed']:,}" if "check" in row else "-",
-                f"{row['recall']:.2%}" if is_peer else "-",
-                f"{row['agreed']:.2%}" if is_peer else "-",
-            ]
-        )
-    missing = ", ".join(result["missing"])
-    head = ["", "slots", "check", "s", "MB/s", "times", "peak MB", "removed", "found", "agreed"]
-    return (
+def _peers_table(results: Mapping[str, Any]) -> str:
+    result = results["peers"]
+    rows = [
+        [
+            _peer_name(row),
+            row.get("slots", "-"),
+            row.get("check", "-"),
+            f"{row['seconds']:.2f}",
+            _seconds(row.get("shingling_seconds")),
+            f"{row['mb_s']:.1f}",
+            f"{row['times']:.1f}",
+            f"{row['peak_mb']:.0f}",
+            f"{row['removed']:,}" if "check" in row else "-",
+            f"{row['recall']:.2%}" if "recall" in row else "-",
+            f"{row['agreed']:.2%}" if "recall" in row else "-",
+        ]
+        for row in result["rows"]
+    ]
+    head = ["", "slots", "check", "s", "of it shingling", "MB/s", "times", "peak MB", "removed"]
+    text = (
         f"A JSON Lines file of {result['size_mb']:.1f} MB ({result['workload']} text, "
         f"{result['documents']:,} documents, {result['sentences']:,} sentences) to the same "
-        "without its repeated sentences, each run in a process of its own, rounds in turn. The "
-        "floor reads and writes the rows with orjson and does nothing between. Peers are given "
-        "the sentences cut and folded for nothing, ours also writes its map. Slots are those of "
-        "a signature, cut into bands x rows. Candidates are checked exactly, or as the peer does "
-        "it alone: by the estimate of its sketches, by the share of shingles seen before, or not "
-        "at all; then its clusters count, and sentences with other digits are not kept apart. "
-        "Times: how much longer it takes than ours with one thread. Found: the share of our "
-        "duplicates that it removes. Agreed: the share of what it removes that is ours too.\n\n"
-        + _table(head, rows)
-        + (f"\nNot installed, so left out: {missing}.\n" if missing else "")
+        "without its repeated sentences, each run in a process of its own that is warm, rounds in "
+        "turn. The floor reads and writes the rows with orjson and does nothing between. Peers are "
+        f"given the sentences cut and folded for nothing ({result['given_seconds']:.2f} s with "
+        "ours), ours also writes its map. Slots are those of a signature, cut into bands x rows. "
+        "Candidates are checked exactly, or as the peer does it alone: by the estimate of its "
+        "sketches, by the share of shingles seen before, or not at all; then its clusters count, "
+        "and sentences with other digits are not kept apart. Times: how much longer it takes than "
+        "ours with one thread. Found: the share of our duplicates that it removes. Agreed: the "
+        "share of what it removes that is ours too.\n\n" + _table([*head, "found", "agreed"], rows)
+    )
+    lacks = {_peer_name(row): row["lacks"] for row in result["rows"] if row.get("lacks")}
+    if lacks:
+        text += "\nWhat a peer cannot do by itself: "
+        text += "; ".join(f"{name}: {what}" for name, what in lacks.items()) + ".\n"
+    if losses := _list_losses(result["rows"]):
+        text += f"\n{losses}\n"
+    for told, names in (("Not to be had", "missing"), ("Failed the check", "failed")):
+        if result[names]:
+            causes = "; ".join(f"{name} ({cause})" for name, cause in result[names].items())
+            text += f"\n{told}, so left out: {causes}.\n"
+    return text
+
+
+def _list_losses(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say which peers are ahead, and at what price."""
+    ahead = [row for row in rows if "recall" in row and row["times"] < 1]
+    return " ".join(
+        f"{_peer_name(row)} is ahead of ours by {1 / row['times']:.1f} times, and finds "
+        f"{row['recall']:.0%} of what ours does."
+        for row in ahead
     )
 
 
-def _growth_table(rows: list[dict[str, Any]]) -> str:
+def _planted_peers_table(results: Mapping[str, Any]) -> str:
+    result = results["planted_peers"]
     return (
-        "Natural text of growing size from file to cleaned file with its map, each run in a "
-        "process of its own (past the size of all texts they come again with other words):\n\n"
+        f"The same on {result['size_mb']:.1f} MB made with planted repeats in ten scripts: the "
+        f"share of {result['planted']:,} planted sentences at or above the threshold that went, "
+        "and of what went the share that repeats nothing (for ours: names that differ in a "
+        "template):\n\n"
     ) + _table(
-        ["MB", "documents", "threads", "removed", "s", "MB/s", "peak MB", "peak / text"],
+        ["", "MB/s", "times", "removed", "recall", "wrong"],
         [
             [
-                f"{row['size_mb']:,.0f}",
-                f"{row['documents']:,}",
-                f"{row['threads']}",
-                f"{row['removed']:,}",
-                f"{row['seconds']:.1f}",
+                _peer_name(row),
                 f"{row['mb_s']:.1f}",
-                f"{row['peak_mb']:,.0f}",
-                f"{row['peak_mb'] / row['size_mb']:.1f}",
+                f"{row['times']:.1f}",
+                f"{row['removed']:,}",
+                f"{row['truth_recall']:.2%}",
+                f"{row['wrong']:.2%}",
             ]
-            for row in rows
+            for row in result["rows"]
+            if "truth_recall" in row
         ],
     )
 
 
-def _memory_table(rows: list[dict[str, Any]]) -> str:
+def _peer_name(row: Mapping[str, Any]) -> str:
+    if "recall" not in row:
+        return str(row["name"])
+    name, alone, _ = row["name"].partition(" alone")
+    return f"{name} {row['version']}{alone}"
+
+
+def _seconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.2f}"
+
+
+def _growth_table(results: Mapping[str, Any]) -> str:
+    rows = results["growth"]
+    exponents = ", ".join(
+        f"{exponent:.2f} with {threads} thread{'s' if threads > 1 else ''}"
+        for threads, exponent in fit_growth(rows).items()
+        if exponent is not None
+    )
+    return (
+        (
+            "Natural text of growing size from file to cleaned file with its map, each run in a "
+            "process of its own (past the size of all texts they come again with other words):\n\n"
+        )
+        + _table(
+            ["MB", "documents", "threads", "removed", "s", "MB/s", "peak MB", "peak / text"],
+            [
+                [
+                    f"{row['size_mb']:,.0f}",
+                    f"{row['documents']:,}",
+                    f"{row['threads']}",
+                    f"{row['removed']:,}",
+                    f"{row['seconds']:.1f}",
+                    f"{row['mb_s']:.1f}",
+                    f"{row['peak_mb']:,.0f}",
+                    f"{row['peak_mb'] / row['size_mb']:.1f}",
+                ]
+                for row in rows
+            ],
+        )
+        + (f"\nTime grows with the size to the power of {exponents}.\n" if exponents else "")
+    )
+
+
+def _memory_table(results: Mapping[str, Any]) -> str:
+    rows = results["memory"]
     return (
         f"All natural texts, {rows[0]['size_mb']:.0f} MB, with `--memory` (the peak is that of "
-        "the process, of which the program itself takes about 180 MB):\n\n"
+        "the process, of which the program itself takes about 220 MB):\n\n"
     ) + _table(
         ["limit MB", "s", "MB/s", "peak MB", "same bytes"],
         [
@@ -151,7 +241,7 @@ def _memory_table(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _stages_table(rows: list[dict[str, Any]]) -> str:
+def _stages_table(results: Mapping[str, Any]) -> str:
     return (
         "From raw UTF-8, MB/s: to sentences, to signatures (sentences, folding, shingles and "
         "sketch), to duplicates, to cleaned text and map:\n\n"
@@ -167,25 +257,39 @@ def _stages_table(rows: list[dict[str, Any]]) -> str:
                     for name in ("cut_mb_s", "sign_mb_s", "find_mb_s", "clean_mb_s")
                 ),
             ]
-            for row in rows
+            for row in results["stages"]
         ],
     )
 
 
-def _corpus_line(row: dict[str, Any], machine: dict[str, Any]) -> str:
+def _corpus_line(results: Mapping[str, Any]) -> str:
+    row = results["corpus"]
+    seconds = row["size_mb"] / row["mb_s"]
     return (
         f"A JSON Lines file of {row['size_mb']:.0f} MB and {row['documents']:,} documents of "
-        f"natural text, from file to cleaned file with its map, on {machine['cores']} cores: "
-        f"{row['mb_s']:.0f} MB/s, {row['times_floor']:.1f} times what it takes to read and write "
-        f"the same rows with orjson and nothing between ({row['floor_mb_s']:.0f} MB/s); "
-        f"{row['duplicates']:,} duplicates, {row['removed_share']:.0%} of the text.\n"
+        f"natural text, from file to cleaned file with its map, on {results['machine']['cores']} "
+        f"cores: {row['mb_s']:.0f} MB/s ({row['documents'] / seconds:,.0f} documents/s), "
+        f"{row['times_floor']:.1f} times what it takes to read and write the same rows with orjson "
+        f"and nothing between ({row['floor_mb_s']:.0f} MB/s); {row['duplicates']:,} duplicates, "
+        f"{row['removed_share']:.0%} of the text.\n"
     )
 
 
-def _recall_table(rows: list[dict[str, Any]], promised: dict[str, float]) -> str:
+def _start_line(results: Mapping[str, Any]) -> str:
+    start = results["start"]
+    first = f"{start['first']:.0f} s the first time, which compiles; " if "first" in start else ""
+    return (
+        f"The command on the first sample, 3 KB: {first}{start['later']:.1f} s later, of which "
+        f"Python and imports take {start['python']:.2f} and most of the rest loading Numba and the "
+        f"compiled loops; {start['repeated'] * 1e3:.1f} ms in a process that has done so.\n"
+    )
+
+
+def _recall_table(results: Mapping[str, Any]) -> str:
     return (
         "Pairs of sentences found, by their true score (threshold 0.7; none may be found "
-        "below). The promise is the chance of a pair with the least score of the row:\n\n"
+        "below). The promise is the share that the bands find by chance, each pair by its own "
+        "score:\n\n"
     ) + _table(
         ["score", "pairs", "found", "promise"],
         [
@@ -193,19 +297,185 @@ def _recall_table(rows: list[dict[str, Any]], promised: dict[str, float]) -> str
                 f"{row['score_from']:.2f} to {row['score_to']:.2f}",
                 f"{row['pairs']:,}",
                 f"{row['found']:.2%}",
-                f"{promised[str(row['score_from'])]:.2%}" if row["score_from"] >= 0.7 else "-",
+                f"{row['expected']:.2%}" if row["score_from"] >= 0.7 else "-",
+            ]
+            for row in results["recall"]
+        ],
+    )
+
+
+def _promise_line(results: Mapping[str, Any]) -> str:
+    row = results["promise"]
+    return (
+        f"Of {row['pairs']:,} pairs that score 0.70 to 0.75 the stated recall lets expect "
+        f"{row['expected_missed']:.0f} to be missed; {row['missed']:,} were "
+        f"(p = {row['p_value']:.2g}): the promise {'holds' if row['holds'] else 'DOES NOT HOLD'}.\n"
+    )
+
+
+def _kinds_table(results: Mapping[str, Any]) -> str:
+    kinds = results["kinds"]
+    strengths = list(dict.fromkeys(row["edits"] for row in kinds["by_kind"]))
+    by_kind: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in kinds["by_kind"]:
+        by_kind.setdefault(row["kind"], {})[row["edits"]] = row
+    cells = [
+        [
+            kind,
+            *(f"{rows[edits]['recall']:.0%}" if edits in rows else "-" for edits in strengths),
+            _share(rows.values(), "reaching_found", "reaching"),
+            _share(rows.values(), "promised_found", "promised"),
+        ]
+        for kind, rows in by_kind.items()
+    ]
+    scripts = ", ".join(f"{row['script']} {row['recall']:.0%}" for row in kinds["by_script"])
+    token = ", ".join(f"{row['chars']} {row['recall']:.0%}" for row in kinds["one_token"])
+    return (
+        "What becomes of planted copies, the share of their characters that goes, by kind and "
+        "number of edits; of copies that still score 0.7 or more the share that goes; and of the "
+        "sentences that have to go by the law:\n\n"
+        + _table(["kind, edits", *strengths, "scoring 0.7", "by the law"], cells)
+        + f"\nBy script: {scripts}. One word changed, by length in characters: {token}.\n"
+    )
+
+
+def _share(rows: Iterable[Mapping[str, Any]], share: str, count: str) -> str:
+    total = found = 0.0
+    for row in rows:
+        total += row[count]
+        found += row[count] * (row[share] or 0.0)
+    return f"{found / total:.1%}" if total else "-"
+
+
+def _precision_line(results: Mapping[str, Any]) -> str:
+    row = results["precision"]
+    wrong = ", ".join(f"{one['kind']} {one['removals']:,}" for one in row["wrong"]) or "none"
+    return (
+        f"Of {row['removals']:,} removals from made text, {row['below_threshold']} score below the "
+        f"threshold. {row['precision']:.1%} of the removed characters were planted as repeats; "
+        f"removals of what was not, by kind: {wrong}.\n"
+    )
+
+
+def _estimator_table(results: Mapping[str, Any]) -> str:
+    rows = [row for row in results["estimator"] if "same_slots" in row]
+    return (
+        "Error of the score as signatures estimate it (no score of ours is an estimate; this is "
+        "for those who compare signatures themselves):\n\n"
+    ) + _table(
+        ["slots", "pairs", "RMSE", "theory", "datasketch", "ours, the same pairs", "same slots"],
+        [
+            [
+                f"{row['slots']}",
+                f"{row['pairs']:,}",
+                f"{row['rmse']:.4f}",
+                f"{row['theory']:.4f}",
+                f"{row['datasketch_rmse']:.4f}",
+                f"{row['our_rmse']:.4f}",
+                "yes" if row["same_slots"] else "no",
             ]
             for row in rows
         ],
     )
 
 
-def _sentences_table(scores: dict[str, float], golden: dict[str, str]) -> str:
-    mean = scores["mean"]
+def _documents_table(results: Mapping[str, Any]) -> str:
+    rows = [row for row in results["documents"] if "b_cubed_f1" in row]
+    answers = [row for row in results["documents"] if "label" in row and row["threshold"] == 0.7]
+    told = ", ".join(f"{row['label']} {row['share']:.0%}" for row in answers)
+    return (
+        "Whole documents (`--unit document`), held against the labels of outside sets; pairs where "
+        "a set has pairs:\n\n"
+        + _table(
+            ["set", "method", "threshold", "numbers", "goes", "MB/s", "pair F1", "ARI", "B3 F1"],
+            [
+                [
+                    row["set"],
+                    row["method"],
+                    f"{row['threshold']:.1f}",
+                    "kept apart" if row["numbers"] else "-",
+                    f"{row['duplicates']:,}",
+                    f"{row['mb_s']:.1f}",
+                    f"{row['pair_f1']:.3f}" if "pair_f1" in row else "-",
+                    f"{row['adjusted_rand']:.3f}",
+                    f"{row['b_cubed_f1']:.3f}",
+                ]
+                for row in rows
+                if row["threshold"] in (0.5, 0.7, 0.9)
+            ],
+        )
+        + (
+            f"\nShare of students' answers found in their source, by how they copied: {told}.\n"
+            if told
+            else ""
+        )
+    )
+
+
+def _passages_table(results: Mapping[str, Any]) -> str:
+    rows = results["passages"]
+    runs = ", ".join(
+        f"{row.get('version') or row['set']} {row['size_mb']:.1f} MB in {row['seconds']:.1f} s"
+        for row in rows
+        if row["category"] == "run"
+    )
+    told = [
+        f"{row['set']}: {row['found']:,} passages in {row['pairs']:,} pairs that share nothing"
+        for row in rows
+        if row["category"] == "none"
+    ]
+    return (
+        "Passages, found in all documents of a set at once:\n\n"
+        + _table(
+            ["set", "category", "plagdet", "precision", "recall", "granularity"],
+            [
+                [
+                    row["set"],
+                    row["category"],
+                    f"{row['plagdet']:.3f}" if "plagdet" in row else "-",
+                    f"{row['precision']:.3f}" if "precision" in row else "-",
+                    f"{row['recall']:.3f}",
+                    f"{row['granularity']:.2f}" if "granularity" in row else "-",
+                ]
+                for row in rows
+                if "recall" in row
+            ],
+        )
+        + f"\n{'; '.join([*told, f'time on two threads: {runs}'])}.\n"
+    )
+
+
+def _sentences_line(results: Mapping[str, Any]) -> str:
+    scores = results["sentences"]
     names = [name for name in scores if name != "mean"]
     listed = ", ".join(f"{name} {scores[name]:.3f}" for name in names)
-    rules = ", ".join(f"{lang} {held}" for lang, held in golden.items())
     return (
-        f"Sentence borders: mean F1 {mean:.4f} over {len(names) - 1} sets, Thai apart ({listed}). "
-        f"Golden rules that hold: {rules}.\n"
+        f"Sentence borders: mean F1 {scores['mean']:.4f} over {len(names) - 1} sets, Thai apart "
+        f"({listed}).\n"
     )
+
+
+def _golden_line(results: Mapping[str, Any]) -> str:
+    rules = ", ".join(f"{lang} {held}" for lang, held in results["golden_rules"].items())
+    return f"Golden rules of sentence borders that hold: {rules}.\n"
+
+
+_RENDERERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "datasketch": _datasketch_table,
+    "peers": _peers_table,
+    "planted_peers": _planted_peers_table,
+    "stages": _stages_table,
+    "corpus": _corpus_line,
+    "growth": _growth_table,
+    "memory": _memory_table,
+    "start": _start_line,
+    "recall": _recall_table,
+    "promise": _promise_line,
+    "kinds": _kinds_table,
+    "precision": _precision_line,
+    "estimator": _estimator_table,
+    "passages": _passages_table,
+    "documents": _documents_table,
+    "sentences": _sentences_line,
+    "golden_rules": _golden_line,
+}
