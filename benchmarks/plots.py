@@ -233,7 +233,7 @@ def _draw_growth(results: Mapping[str, Any]) -> Figure:
         grows = "" if exponent is None else f"\ngrows with MB$^{{{exponent:.2f}}}$"
         axes.annotate(
             f"{threads} thread{'s' if threads > 1 else ''}{grows}", (sizes[-1], seconds[-1]),
-            (14, -2 if above else -12), textcoords="offset points", va="bottom" if above else "top",
+            (22, -2 if above else -12), textcoords="offset points", va="bottom" if above else "top",
             fontsize=10, weight="bold", color=_PALE if colour == OTHER else colour,
         )  # fmt: skip
     axes.set_xlim(min(size for line in points.values() for size, _ in line) / 1.6, None)

@@ -28,6 +28,7 @@ MORE: dict[str, Any] = {
         {**PASSAGE, "category": "summary", "plagdet": 0.116},
         {**PASSAGE, "category": "random", "plagdet": 0.947},
         {"set": "quran", "category": "entire", "gold": 799, "recall": 0.04},
+        {"set": "quran", "category": "ratio 0.8 to 1.0", "gold": 86, "recall": 0.19},
     ],
     "kinds": {
         "by_kind": [
@@ -124,10 +125,14 @@ def test_what_was_not_measured_is_left_out() -> None:
 def test_a_peer_that_is_faster_is_a_loss() -> None:
     slow = {"name": "slow", "times": 7.0, "recall": 1.0, "version": "1"}
     fast = {"name": "fast alone", "times": 0.5, "recall": 0.4, "version": "2"}
-    results = {"peers": {"rows": [slow, fast]}, "promise": {"holds": False}}
+    rough = {"name": "rough", "times": 2.0, "recall": 0.9, "version": "3"}
+    results = {"peers": {"rows": [slow, fast, rough]}, "promise": {"holds": False}}
     assert list(page.list_wins(results)) == [
-        f"7.0 times as fast as slow 1, the fastest peer {which}, file to file on one thread."
-        for which in ("that finds as much", "of all that are slower")
+        f"{times} times as fast as {which}, file to file on one thread."
+        for times, which in (
+            (2.0, "rough 3, the fastest peer of all that are slower"),
+            (7.0, "slow 1, the fastest peer that finds as much"),
+        )
     ]
     assert list(page.list_losses(results)) == [
         "fast 2 alone is 2.0 times as fast, and finds 40% of what ours does.",
