@@ -7,15 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks import comparison, generator, labelled, quality, speed, start, workloads
 from benchmarks.environments import PINS
 from benchmarks.peers import PEERS
 from benchmarks.scores import Passage
 from benchmarks.workloads import Workload
 from dedup.columns import Texts
-from dedup.matches import count_points
+from dedup.matches import list_matches
 from dedup.options import Options
 from dedup.passages import find_passages
 
@@ -123,16 +121,19 @@ def _find_passages(threads: int) -> labelled.Find:
 
     def find(documents: Sequence[str], reference_count: int) -> list[Passage]:
         texts = Texts.from_bytes([text.encode() for text in documents])
-        found = find_passages(texts, threads=threads)
-        columns = []
-        for document, starts, stops in (
-            (found.right_documents, found.right_starts, found.right_stops),
-            (found.left_documents, found.left_starts, found.left_stops),
-        ):
-            places = np.stack([texts.offsets[document], starts, stops])
-            begin, start, stop = count_points(texts.data, places.ravel()).reshape(3, -1)
-            columns += [document.tolist(), (start - begin).tolist(), (stop - begin).tolist()]
-        return [Passage(*row) for row in zip(*columns, strict=True)]
+        numbers = [str(number) for number in range(len(texts))]
+        matches = list_matches(texts, numbers, find_passages(texts, threads=threads))
+        return [
+            Passage(
+                int(match.document),
+                match.start,
+                match.stop,
+                int(match.match.document),
+                match.match.start,
+                match.match.stop,
+            )
+            for match in matches
+        ]
 
     return find
 

@@ -43,6 +43,13 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
 _MANY = "Folders and corpora"
 
+_MinWords = Annotated[
+    int, typer.Option(help="Least length of a passage, in words, on either side.")
+]
+_MinShare = Annotated[
+    float, typer.Option(help="Least share of aligned words of the shorter side, 0 to 1.")
+]
+
 app = typer.Typer(
     help="Find and remove repeated and near-repeated text.",
     no_args_is_help=True,
@@ -404,12 +411,8 @@ def find(
         str | None,
         typer.Option(metavar="FILE", help="Write the pairs here, not to stdout, as JSON Lines."),
     ] = None,
-    min_words: Annotated[
-        int, typer.Option(help="Least length of a passage, in words, on either side.")
-    ] = 16,
-    min_share: Annotated[
-        float, typer.Option(help="Least share of aligned words of the shorter side, 0 to 1.")
-    ] = 0.3,
+    min_words: _MinWords = 16,
+    min_share: _MinShare = 0.3,
     include: Annotated[
         list[str] | None, typer.Option(metavar="GLOB", help="Read only files that fit one.")
     ] = None,
@@ -454,7 +457,8 @@ def find(
         )
     from dedup.matches import match_lines
 
-    _print_bytes(*match_lines(found.matches))
+    for line in match_lines(found.matches):
+        _print_bytes(line)
     _list_problems(found.failures)
     if not quiet:
         from dedup.report import summarise_matches
@@ -468,12 +472,8 @@ def find(
 def compare(
     left: Annotated[str, typer.Argument(metavar="A", help="A text file, or -.")],
     right: Annotated[str, typer.Argument(metavar="B", help="Another.")],
-    min_words: Annotated[
-        int, typer.Option(help="Least length of a passage, in words, on either side.")
-    ] = 16,
-    min_share: Annotated[
-        float, typer.Option(help="Least share of aligned words of the shorter side, 0 to 1.")
-    ] = 0.3,
+    min_words: _MinWords = 16,
+    min_share: _MinShare = 0.3,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the pairs as JSON Lines instead.")
     ] = False,

@@ -13,9 +13,10 @@ from dedup.cleaned import CodePoints, Kept, count_all_code_points, cut_out
 from dedup.columns import Flags, Positions, Texts
 from dedup.descriptions import Described, Describing, describe_units
 from dedup.documents import CHANGED, DROPPED, UNCHANGED, Changes
-from dedup.duplicates import EXACT, Duplicates, find_duplicates
+from dedup.duplicates import Duplicates, find_duplicates
 from dedup.filters import Choice, Filters, choose_removed
 from dedup.kernels import kernel
+from dedup.kinds import EXACT
 from dedup.options import Options
 from dedup.progress import Progress
 from dedup.scratch import Column, Scratch

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from dedup.descriptions import Described, describe_all
 from dedup.folding import fold_spans
 from dedup.groups import Groups, group_equal
 from dedup.kernels import kernel
+from dedup.kinds import EXACT, FOLDED, NEAR
 from dedup.options import Options
 from dedup.orders import find_order
 from dedup.pairs import CHECKED, NORMAL, REFERENCE, Buckets, CandidateFinder, build_buckets
@@ -30,9 +31,6 @@ from dedup.shingles import Sets, find_reachable, hash_shingles, measure_sets, sc
 from dedup.signatures import hash_bands, sign
 from dedup.slices import cut_many_slices, run_slices
 from dedup.units import Units, find_documents
-
-EXACT, FOLDED, NEAR = 0, 1, 2
-KINDS: tuple[Literal["exact", "folded", "near"], ...] = ("exact", "folded", "near")
 
 _PAIRS_A_SLICE, _MOST_PAIRS_A_SLICE = 1 << 9, 1 << 13
 

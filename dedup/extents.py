@@ -6,11 +6,9 @@ from numpy.typing import NDArray
 from dedup.columns import Bytes, Positions, Texts
 from dedup.folding import folding_table
 from dedup.kernels import kernel
+from dedup.kinds import EXACT, FOLDED, NEAR
 from dedup.tables import folding as table
 from dedup.words import Words
-
-# Kinds of a passage, as of a duplicate.
-EXACT, FOLDED, NEAR = 0, 1, 2
 
 # Code points of closing or opening marks that a passage takes along.
 _MOST_MARKS = 8

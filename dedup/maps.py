@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from dedup.columns import Bytes, Positions, Texts
 from dedup.corpus import CleanedCorpus
-from dedup.duplicates import KINDS
 from dedup.kernels import kernel
+from dedup.kinds import KINDS
 from dedup.slices import cut_many_slices, map_slices
 from dedup.units import find_documents
 

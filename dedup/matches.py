@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from dedup.columns import Bytes, Positions, Texts
 from dedup.documents import check_documents
-from dedup.duplicates import KINDS
 from dedup.kernels import kernel
+from dedup.kinds import KINDS, Kind
 from dedup.passages import PassageOptions, Passages, find_passages
-from dedup.results import Kind, Span
+from dedup.results import Span
 
 # Rows that are made at once, and digits of their shares.
 _ROWS_AT_ONCE = 1 << 12

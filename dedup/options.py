@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from dedup.errors import OptionsError
 
@@ -20,7 +20,31 @@ RECALL_AT_THRESHOLD = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class MappedOptions:
+    """Options that come from JSON and go into it."""
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Build options from names and values, as they come in JSON.
+
+        Raises
+        ------
+        OptionsError
+            For an unknown name, too.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        for name, value in values.items():
+            if name not in names:
+                raise OptionsError(str(name), value, "one of the options " + ", ".join(names))
+        return cls(**values)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return names and values, as they go into JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(MappedOptions):
     """What counts as a duplicate.
 
     Raises
@@ -109,25 +133,6 @@ class Options:
                 raise OptionsError(name, value, f"a whole number from {least} to {most}")
         bands, rows = solve_bands(self.threshold, self.num_perm)
         object.__setattr__(self, "_banding", (bands, rows))
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> "Options":
-        """Build options from names and values, as they come in JSON.
-
-        Raises
-        ------
-        OptionsError
-            For an unknown name, too.
-        """
-        names = [field.name for field in dataclasses.fields(cls)]
-        for name, value in values.items():
-            if name not in names:
-                raise OptionsError(str(name), value, "one of the options " + ", ".join(names))
-        return cls(**values)
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Return names and values, as they go into JSON."""
-        return dataclasses.asdict(self)
 
     @property
     def bands(self) -> int:

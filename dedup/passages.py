@@ -10,7 +10,6 @@ The module opens no files and decides nothing about what goes.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from dedup.columns import Bytes, Positions, Texts
 from dedup.errors import OptionsError
 from dedup.extents import find_extents
 from dedup.kernels import kernel
+from dedup.options import MappedOptions
 from dedup.orders import find_order
 from dedup.seeds import find_pair_seeds, find_run_seeds
 from dedup.slices import map_slices
@@ -36,7 +36,7 @@ _EVIDENCE_SHARE = 30 / 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class PassageOptions:
+class PassageOptions(MappedOptions):
     """What counts as a passage.
 
     The defaults lie on a plateau: with any of them 20 to 30 % higher or lower,
@@ -119,25 +119,6 @@ class PassageOptions:
         most = dataclasses.replace(cls(), **values)
         evidence = min(most.least_evidence, _EVIDENCE_SHARE * most.word_gain * least_words)
         return cls(least_words=least_words, **{"least_evidence": evidence, **values})
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> "PassageOptions":
-        """Build options from names and values, as they come in JSON.
-
-        Raises
-        ------
-        OptionsError
-            For an unknown name, too.
-        """
-        names = [field.name for field in dataclasses.fields(cls)]
-        for name, value in values.items():
-            if name not in names:
-                raise OptionsError(str(name), value, "one of the options " + ", ".join(names))
-        return cls(**values)
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Return names and values, as they go into JSON."""
-        return dataclasses.asdict(self)
 
 
 _RANGES = (

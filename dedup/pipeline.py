@@ -7,9 +7,9 @@ import numpy as np
 from dedup.cleaned import join_kept
 from dedup.corpus import clean_corpus
 from dedup.documents import check_documents
-from dedup.duplicates import KINDS
 from dedup.errors import OptionsError
 from dedup.filters import Filters
+from dedup.kinds import KINDS
 from dedup.options import Options
 from dedup.results import Duplicate, Result, Span, Stats
 

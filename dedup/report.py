@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
-from dedup.duplicates import KINDS
+from dedup.kinds import KINDS
 from dedup.options import Options
 from dedup.results import Duplicate, Result
 

@@ -3,11 +3,10 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from dedup.errors import MapError
-
-Kind = Literal["exact", "folded", "near"]
+from dedup.kinds import Kind
 
 # Digits behind the point of scores in the map.
 _SCORE_DIGITS = 6

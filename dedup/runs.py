@@ -25,13 +25,14 @@ from dedup.corpus import (
     rank_newest,
     rank_priority,
 )
-from dedup.duplicates import KINDS, find_duplicates
+from dedup.duplicates import find_duplicates
 from dedup.errors import InputError, OptionsError, OutputError
 from dedup.files import STDIN, make_folder, write_parts, write_whole
 from dedup.filters import Filters
 from dedup.folding import folding_table
 from dedup.formats import CorpusFile, Failure, Fields
 from dedup.intake import FileReader, Found, Intake, find_input, stop_if_strict
+from dedup.kinds import KINDS
 from dedup.maps import map_lines
 from dedup.options import Options
 from dedup.progress import Done, Progress

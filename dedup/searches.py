@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from dedup.duplicates import KINDS
 from dedup.files import write_parts
 from dedup.formats import Failure, Fields
 from dedup.intake import FileReader, find_input
+from dedup.kinds import KINDS
 from dedup.matches import Match, count_points, list_matches, match_lines
 from dedup.options import Options
 from dedup.passages import PassageOptions, find_passages

@@ -3,7 +3,7 @@
 import io
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,8 +23,7 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     code: int
     out: bytes
     err: str

@@ -16,7 +16,7 @@ PACKAGES = [name for name in ("dedup", "service", "benchmarks") if (ROOT / name)
 # what stands before it in its own group.
 ORDER = [
     "errors kernels progress",
-    "options columns scratch",
+    "options columns kinds scratch",
     "tables tables.folding tables.sentences",
     "slices orders folding",
     "sentence_rules sentences units shingles signatures descriptions groups pairs "

@@ -23,8 +23,9 @@ from dedup import (
     slices,
 )
 from dedup.columns import Texts
-from dedup.duplicates import KINDS, Duplicates, find_duplicates
+from dedup.duplicates import Duplicates, find_duplicates
 from dedup.folding import Descriptions, describe
+from dedup.kinds import KINDS
 from dedup.units import Units, cut_units
 
 Row = tuple[int, int, str, float, float]

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from dedup.cleaned import CodePoints, Kept
 from dedup.columns import Bytes, Texts
 from dedup.corpus import CleanedCorpus
-from dedup.duplicates import KINDS, Duplicates
+from dedup.duplicates import Duplicates
 from dedup.filters import Choice
+from dedup.kinds import KINDS
 from dedup.maps import (
     _bound_string,
     _digests,

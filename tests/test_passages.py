@@ -11,11 +11,11 @@ import reference_passages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dedup import alignments, duplicates
+from dedup import alignments
 from dedup.chains import find_cores
 from dedup.columns import Texts
 from dedup.errors import OptionsError
-from dedup.extents import EXACT, FOLDED, NEAR
+from dedup.kinds import EXACT, FOLDED, KINDS, NEAR
 from dedup.passages import (
     PassageOptions,
     Passages,
@@ -201,7 +201,7 @@ def test_kinds_tell_the_same_text_from_the_same_words_and_from_others() -> None:
         assert found.aligned_words.tolist() == [aligned]
         assert found.scores.tolist() == [aligned / (120 - aligned)]
         assert found.containments.tolist() == [aligned / 60]
-    assert [duplicates.KINDS[kind] for kind in (EXACT, FOLDED, NEAR)] == ["exact", "folded", "near"]
+    assert [KINDS[kind] for kind in (EXACT, FOLDED, NEAR)] == ["exact", "folded", "near"]
 
 
 def edited(chooser: Random, words: list[str], edit: str, every: int) -> list[str]:

@@ -17,6 +17,7 @@ import orjson
 import pytest
 import reference
 import zstandard
+from conftest import Run
 
 from dedup import checkpoints, clean, cli, runs, spool
 from dedup.errors import InputError, OutputError
@@ -25,24 +26,6 @@ from dedup.progress import Progress
 
 SEEDS = Path(__file__).parent.parent / "seeds"
 A, B, C, D = (reference.make_sentence(Random(seed)) for seed in (1, 2, 3, 4))
-
-Run = Callable[..., tuple[int, bytes, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Run:
-    def run_command(*arguments: object, stdin: bytes = b"") -> tuple[int, bytes, str]:
-        monkeypatch.setattr(sys, "argv", ["dedup", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capfdbinary.readouterr()
-        return code, out, err.decode()
-
-    return run_command
 
 
 def write_tree(folder: Path, files: Mapping[str, str | bytes]) -> Path:
