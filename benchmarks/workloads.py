@@ -3,8 +3,7 @@
 import gzip
 import json
 import random
-import re
-import zlib
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -19,9 +18,8 @@ _ONSETS = (
 _NUCLEI = "a e i o u ai ea ie oo ou".split()
 _CODAS = ["", "", "", "n", "r", "s", "t", "l", "d", "m", "nd", "st", "ng", "ck"]
 
-_WORD = re.compile(r"[^\W\d_]+")
-# From Thai on there are scripts that write without spaces.
-_THAI = "\u0e00"
+_VOWELS = frozenset("aeiouy")
+_SURROGATES = 0xD800
 
 
 @dataclass(frozen=True)
@@ -127,50 +125,51 @@ def mix(parts: list[Workload], size_mb: float) -> Workload:
 
 
 def grow(parts: list[Workload], size_mb: float) -> Iterator[str]:
-    """Yield documents of about a size in all: those of the texts, then salted ones.
+    """Yield documents of about a size in all: those of the texts, then the same in ciphers.
 
-    Up to their own size they are a `mix`. Behind it all come again, salted, as
-    often as it takes: in each round about every other word, chosen anew by a
-    hash of word and round, gets letters of that round at its end. A word is
-    changed everywhere or nowhere, so what repeats in a text repeats in each
-    round, but few sentences are still like those of another round. In scripts
-    without spaces, where a word is a clause, they go in behind every second
-    character.
+    Up to their own size they are a `mix`. Behind it all come again as often as
+    it takes, each round in a cipher of its own: one letter for another of the
+    same script, vowels for vowels. What repeats in the texts repeats in each
+    round, lengths and words are as often as they were, and rounds have nothing
+    in common, as texts in other languages have not. So text and work grow
+    alike, and what grows faster is the program's.
     """
     if size_mb <= sum(part.size_mb for part in parts):
         yield from mix(parts, size_mb).documents
         return
     left = size_mb * 1e6
     for turn in count():
-        salted = _Salted(turn)
+        cipher = _make_cipher(turn)
         for part in parts:
             for text in part.documents:
-                document = _WORD.sub(salted.salt, text) if turn else text
+                document = text.translate(cipher) if turn else text
                 left -= len(document.encode())
                 if left < 0:
                     return
                 yield document
 
 
-class _Salted(dict[str, str]):
-    """Words to what they are in a round; filled as they are met."""
-
-    def __init__(self, turn: int) -> None:
-        self._turn = turn
-        self._salt = f"{_ONSETS[turn % len(_ONSETS)]}{_NUCLEI[turn % len(_NUCLEI)]}x"
-
-    def salt(self, word: re.Match[str]) -> str:
-        return self[word[0]]
-
-    def __missing__(self, word: str) -> str:
-        salted = word
-        if word[0] >= _THAI:
-            pairs = (word[start : start + 2] for start in range(0, len(word), 2))
-            salted = "".join(pair + self._salt for pair in pairs)
-        elif zlib.crc32(word.encode(), self._turn) % 2 == 0:
-            salted = word + self._salt
-        self[word] = salted
-        return salted
+def _make_cipher(turn: int) -> dict[int, str]:
+    """Return what becomes of letters: others of the same script and size in UTF-8."""
+    alphabets: dict[tuple[str, int, bool], list[str]] = {}
+    for letter in map(chr, range(_SURROGATES)):
+        upper = letter.upper()
+        is_small = letter.islower() and len(upper) == 1 and upper.lower() == letter != upper
+        # Those that fold to more than one code point stay as they are.
+        if (is_small or unicodedata.category(letter) == "Lo") and not unicodedata.decomposition(
+            letter
+        ):
+            script = unicodedata.name(letter).split()[0]
+            kind = script, len(letter.encode()), letter in _VOWELS
+            alphabets.setdefault(kind, []).append(letter)
+    rng = random.Random(turn)
+    cipher = {}
+    for letters in alphabets.values():
+        for letter, other in zip(letters, rng.sample(letters, len(letters)), strict=True):
+            cipher[ord(letter)] = other
+            if letter.islower():
+                cipher[ord(letter.upper())] = other.upper()
+    return cipher
 
 
 def _word(rng: random.Random) -> str:

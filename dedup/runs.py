@@ -1,6 +1,7 @@
 """Runs over files: folders and corpus files in, a cleaned mirror and its map out."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -43,6 +44,10 @@ from dedup.spool import StdinFormat, spool_stdin
 from dedup.units import find_documents
 
 MAP_NAME, SUMMARY_NAME, MANIFEST_NAME = "map.jsonl", "summary.json", "manifest.json"
+
+# A worker that comes out of a kernel waits so long for the thread that parses
+# rows. With Python's own 5 ms reading 246 MB takes 2.4 s, with this 2.1.
+_SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +172,8 @@ def run(
             identity = _identify(plan, options, filters)
             checkpoint = Checkpoint(Path(plan.out), identity, plan.save_seconds)
         try:
-            done = _run(plan, options, filters, found, threads, memory, checkpoint, progress)
+            with _hand_over_often():
+                done = _run(plan, options, filters, found, threads, memory, checkpoint, progress)
         except KeyboardInterrupt:
             if checkpoint:
                 checkpoint.begin()
@@ -175,6 +181,17 @@ def run(
         if checkpoint:
             checkpoint.remove()
         return done
+
+
+@contextmanager
+def _hand_over_often() -> Iterator[None]:
+    """Have threads that wait for the interpreter wait less while this lasts."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, _SWITCH_SECONDS))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @contextmanager
