@@ -167,6 +167,31 @@ def _count_code_points(data, start, stop):
 
 
 @kernel
+def _count_from_units(
+    data,
+    which,
+    unit_starts,
+    unit_stops,
+    unit_point_starts,
+    unit_point_stops,
+    starts,
+    stops,
+    point_starts,
+    point_stops,
+):
+    for i in range(len(which)):
+        unit = which[i]
+        point_starts[i] = unit_point_starts[unit] + _count_code_points(
+            data, unit_starts[unit], starts[i]
+        )
+        # Most are whole units.
+        if starts[i] == unit_starts[unit] and stops[i] == unit_stops[unit]:
+            point_stops[i] = unit_point_stops[unit]
+        else:
+            point_stops[i] = point_starts[i] + _count_code_points(data, starts[i], stops[i])
+
+
+@kernel
 def _count_spans(data, begin, first, last, starts, stops, point_starts, point_stops):
     count = np.int64(0)
     at = begin
@@ -310,6 +335,39 @@ def count_all_code_points(
 
     run_slices(work, cut_many_slices(len(documents), documents.lengths, _SLICE_BYTES), threads)
     return CodePoints(lengths, unit_starts, unit_stops, kept_starts, kept_stops)
+
+
+def count_canonicals(
+    data: Bytes,
+    units: Units,
+    points: CodePoints,
+    which: Positions,
+    starts: Positions,
+    stops: Positions,
+) -> tuple[Positions, Positions]:
+    """Count spans that each begin in some unit in code points of its document.
+
+    Parameters
+    ----------
+    which
+        int64[n], the unit.
+    starts, stops
+        int64[n], bytes of the data.
+    """
+    point_starts, point_stops = np.empty((2, len(which)), np.int64)
+    _count_from_units(
+        data,
+        which,
+        units.starts,
+        units.stops,
+        points.unit_starts,
+        points.unit_stops,
+        starts,
+        stops,
+        point_starts,
+        point_stops,
+    )
+    return point_starts, point_stops
 
 
 def join_kept(data: Bytes, kept: Kept, document: int) -> bytes:

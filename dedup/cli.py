@@ -129,6 +129,9 @@ def clean(
     numbers: Annotated[
         bool, typer.Option(help="Units whose digits differ are never duplicates.")
     ] = True,
+    stretches: Annotated[
+        bool, typer.Option(help="Hold units against text that is cut elsewhere, too.")
+    ] = True,
     min_chars: Annotated[
         int, typer.Option(help="Least length of a unit that is compared, in folded characters.")
     ] = 25,
@@ -240,7 +243,13 @@ def clean(
     from dedup.options import Options
 
     options = Options(
-        unit=unit, threshold=threshold, keep=keep, scope=scope, numbers=numbers, min_chars=min_chars
+        unit=unit,
+        threshold=threshold,
+        keep=keep,
+        scope=scope,
+        numbers=numbers,
+        stretches=stretches,
+        min_chars=min_chars,
     )
     filters = Filters(
         min_run=min_run,

@@ -304,7 +304,7 @@ def cut_duplicates(
     """Take out of documents what was found and the filters choose."""
     scratch = scratch or Scratch()
     choice = choose_removed(units, found, filters, scratch)
-    rows, row_removed = _with_dropped(found, choice)
+    rows, row_removed = _with_dropped(units, found, choice)
     removed = scratch.full(len(units), False, np.bool_)
     _mark_removed(rows.units, row_removed, removed)
     kept = cut_out(texts, units, removed, scratch)
@@ -362,18 +362,21 @@ def measure_rows(corpus: CleanedCorpus, scratch: Scratch | None = None) -> RowMe
     return RowMeasures(removed_chars, int(total))
 
 
-def _with_dropped(found: Duplicates, choice: Choice) -> tuple[Duplicates, Flags]:
+def _with_dropped(units: Units, found: Duplicates, choice: Choice) -> tuple[Duplicates, Flags]:
     """Add rows for canonicals that are taken out as well."""
     count = len(choice.dropped)
     if count == 0:
         return found, choice.rows
-    units = np.concatenate([found.units, choice.dropped])
-    order = np.argsort(units)
+    own_starts, own_stops = units.starts[choice.dropped], units.stops[choice.dropped]
+    row_units = np.concatenate([found.units, choice.dropped])
+    order = np.argsort(row_units)
     ones = np.ones(count)
     rows = replace(
         found,
-        units=units[order],
+        units=row_units[order],
         canonicals=np.concatenate([found.canonicals, choice.dropped])[order],
+        canonical_starts=np.concatenate([found.canonical_starts, own_starts])[order],
+        canonical_stops=np.concatenate([found.canonical_stops, own_stops])[order],
         scores=np.concatenate([found.scores, ones])[order],
         containments=np.concatenate([found.containments, ones])[order],
         kinds=np.concatenate([found.kinds, np.full(count, EXACT, np.uint8)])[order],

@@ -15,6 +15,9 @@ from dedup.units import Units
 
 _UNITS_A_SLICE = 1 << 12
 
+# Least lengths that a long unit has: 38 code points in English.
+_LONG_TIMES = 1.5
+
 
 @dataclass(frozen=True)
 class Described:
@@ -28,6 +31,10 @@ class Described:
         int64[n], units that are compared, rising; an index into it is a place.
     chars
         int32[n], their length, folded.
+    long
+        bool[n], whether they have half again the least length, so that they are held
+        against stretches: of the shorter ones that are found in those most are
+        headings and phrases that a sentence mentions.
     numbers, fingerprints
         uint64[n], hashes of their digits and of all of their folded text; both
         differ between documents where each is cleaned by itself.
@@ -36,6 +43,7 @@ class Described:
     compared: Flags
     units: Positions
     chars: NDArray[np.int32]
+    long: Flags
     numbers: NDArray[np.uint64]
     fingerprints: NDArray[np.uint64]
 
@@ -63,7 +71,8 @@ def describe_units(
         salt = np.repeat(documents.astype(np.uint64), np.diff(units.offsets))[rows]
         salt *= np.uint64(0x9E3779B97F4A7C15)
         numbers, fingerprints = numbers ^ salt, fingerprints ^ salt
-    return Described(compared, rows, chars, numbers, fingerprints)
+    long = _is_long_enough(seen, options, _LONG_TIMES)[rows]
+    return Described(compared, rows, chars, long, numbers, fingerprints)
 
 
 class Describing:
@@ -71,7 +80,7 @@ class Describing:
 
     def __init__(self, scratch: Scratch, expected_units: int = 0) -> None:
         self._compared = Column(scratch, np.bool_, expected_units)
-        kinds = (np.int64, np.int32, np.uint64, np.uint64)
+        kinds = (np.int64, np.int32, np.bool_, np.uint64, np.uint64)
         self._columns = [Column(scratch, kind, expected_units) for kind in kinds]
 
     def __len__(self) -> int:
@@ -82,6 +91,7 @@ class Describing:
         values: tuple[NDArray[Any], ...] = (
             part.units + len(self),
             part.chars,
+            part.long,
             part.numbers,
             part.fingerprints,
         )
@@ -123,11 +133,14 @@ def describe_all(
     return described.get()
 
 
-def _is_long_enough(lengths: Descriptions, options: Options) -> Flags:
-    """Tell which units are compared; in mixed text each script counts by its own measure."""
+def _is_long_enough(lengths: Descriptions, options: Options, times: float = 1) -> Flags:
+    """Tell which texts have so many times the least length of a unit that is compared.
+
+    In mixed text each script counts by its own measure.
+    """
     enough: Flags = (
         lengths.spaced_chars * options.min_chars_unspaced
         + lengths.unspaced_chars * options.min_chars
-        >= options.min_chars * options.min_chars_unspaced
+        >= times * options.min_chars * options.min_chars_unspaced
     )
     return enough

@@ -5,12 +5,17 @@ earlier one that stayed shares a band with it and has an exact Jaccard at or
 above the threshold; its canonical is the one with the highest score, the
 earliest among equals. Units that are equal once folded have the same
 signature and are judged together, before anything is sketched.
+
+A unit that no unit is like is held against stretches of text that stays, which
+begin and end elsewhere (`stretches`): it goes for the first that scores at or
+above the threshold.
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -24,15 +29,26 @@ from dedup.kernels import kernel
 from dedup.kinds import EXACT, FOLDED, NEAR
 from dedup.options import Options
 from dedup.orders import find_order
-from dedup.pairs import CHECKED, NORMAL, REFERENCE, Buckets, CandidateFinder, build_buckets
+from dedup.pairs import CHECKED, NORMAL, REFERENCE, Buckets, CandidateFinder, Wave, build_buckets
 from dedup.progress import Progress
-from dedup.scratch import Scratch
-from dedup.shingles import Sets, find_reachable, hash_shingles, measure_sets, score_pairs
+from dedup.scratch import Column, Scratch
+from dedup.shingles import (
+    Runs,
+    Sets,
+    find_reachable,
+    hash_shingles,
+    measure_sets,
+    sample_runs,
+    score_pairs,
+)
 from dedup.signatures import hash_bands, sign
-from dedup.slices import cut_many_slices, run_slices
+from dedup.slices import cut_many_slices, map_slices, run_slices
+from dedup.stretches import Proposals, Stretches, match_stretches, propose_stretches
 from dedup.units import Units, find_documents
 
 _PAIRS_A_SLICE, _MOST_PAIRS_A_SLICE = 1 << 9, 1 << 13
+
+_STRETCHES_A_SLICE = 1 << 9
 
 # Units that are held at once against what came to stay since; all of them took
 # 120 MB of pairs in a run over 246 MB.
@@ -49,15 +65,19 @@ class Duplicates:
     Attributes
     ----------
     units, canonicals
-        int64[n], numbers of units; the first rise.
+        int64[n], numbers of units; the first rise. A canonical that is a stretch
+        begins in the unit.
+    canonical_starts, canonical_stops
+        int64[n], bytes of the canonicals.
     scores, containments
         float64[n], exact Jaccard, and shared shingles over the smaller set.
     kinds
         uint8[n], index into `KINDS`.
     passages
         int64[n], from 0: consecutive duplicates whose canonicals are
-        consecutive too have the same number. Units too short to be compared
-        do not part a passage, the border of two documents does.
+        consecutive too, or parts of one unit, have the same number. Units too
+        short to be compared do not part a passage, the border of two documents
+        does.
     compared
         bool[unit_count], whether the unit was compared; the others are too short.
     capped_count
@@ -66,6 +86,8 @@ class Duplicates:
 
     units: Positions
     canonicals: Positions
+    canonical_starts: Positions
+    canonical_stops: Positions
     scores: NDArray[np.float64]
     containments: NDArray[np.float64]
     kinds: Bytes
@@ -84,11 +106,29 @@ class _Verdicts:
     Attributes
     ----------
     canonicals, shared
-        int32[n], the match and how many shingles both have.
+        int32[n], the match and how many shingles both have; one that goes for a
+        stretch has itself for a match.
     """
 
     canonicals: NDArray[np.int32]
     shared: NDArray[np.int32]
+
+
+class _Found(NamedTuple):
+    """Stretches for which units go.
+
+    Attributes
+    ----------
+    starts, stops
+        int64[n], bytes.
+    scores, containments
+        float64[n]
+    """
+
+    starts: Positions
+    stops: Positions
+    scores: NDArray[np.float64]
+    containments: NDArray[np.float64]
 
 
 class _Rows(NamedTuple):
@@ -97,7 +137,7 @@ class _Rows(NamedTuple):
     Attributes
     ----------
     ranks, canonical_ranks
-        int64[n]
+        int64[n]; where the canonical is a stretch, the rank is -1 - its number.
     scores, containments
         float64[n]
     kinds
@@ -126,10 +166,14 @@ def _decide(
     counts,
     full,
     threshold,
+    stretch_offsets,
+    touched_offsets,
+    touched,
     pair_of,
     roles,
     canonicals,
     shared,
+    chosen,
 ):
     for unit in range(first, last):
         for pair in range(pair_offsets[unit - first], pair_offsets[unit - first + 1]):
@@ -152,6 +196,14 @@ def _decide(
                     best = other
                     best_shared = common
                     best_union = union
+        # A stretch counts when all that it is made of stays: the first that does.
+        for k in range(stretch_offsets[unit - first], stretch_offsets[unit - first + 1]):
+            stays = best < 0
+            for i in range(touched_offsets[k], touched_offsets[k + 1]):
+                stays = stays and touched[i] >= 0 and canonicals[touched[i]] < 0
+            if stays:
+                best = np.int64(unit)
+                chosen[unit - first] = k
         canonicals[unit] = best
         shared[unit] = best_shared
         if best >= 0 or roles[unit] == CHECKED:
@@ -178,20 +230,25 @@ def _decide_again(
     pair_shared,
     right_ranks,
     sizes,
+    threshold,
     best,
     shared,
 ):
-    # `best` and `shared` come with the match of the group's first unit.
+    # `best` and `shared` come with the match of the group's first unit. A stretch
+    # gives way to any unit.
     for i in which:
         row = rows[i] - first_row
-        size = sizes[units[row]]
-        best_union = size + sizes[best[i]] - shared[i]
+        own = units[row]
+        size = sizes[own]
+        best_union = np.int64(1) if best[i] == own else size + sizes[best[i]] - shared[i]
         for pair in range(row_offsets[row], row_offsets[row + 1]):
             if right_ranks[pair] > ranks[i]:
                 continue
             other = right[pair]
             common = pair_shared[pair]
             union = size + sizes[other] - common
+            if common == 0 or common / union < threshold:
+                continue
             ahead = common * best_union - shared[i] * union
             if ahead > 0 or (ahead == 0 and other < best[i]):
                 best[i] = other
@@ -259,6 +316,9 @@ def _list_rows(
     again_ranks,
     again_canonicals,
     again_shared,
+    stretch_of,
+    stretch_scores,
+    stretch_containments,
     border,
     has_reference,
     row_ranks,
@@ -278,10 +338,16 @@ def _list_rows(
                 best = again_canonicals[again]
                 common = again_shared[again]
                 again += 1
-            row_canonicals[row] = firsts[live[best]]
-            scores[row] = common / (sizes[unit] + sizes[best] - common)
-            containments[row] = common / min(sizes[unit], sizes[best])
             kinds[row] = NEAR
+            if best == unit:
+                stretch = stretch_of[unit]
+                row_canonicals[row] = -1 - stretch
+                scores[row] = stretch_scores[stretch]
+                containments[row] = stretch_containments[stretch]
+            else:
+                row_canonicals[row] = firsts[live[best]]
+                scores[row] = common / (sizes[unit] + sizes[best] - common)
+                containments[row] = common / min(sizes[unit], sizes[best])
         elif (
             first != rank
             and units[rank] >= border
@@ -299,18 +365,54 @@ def _list_rows(
 
 
 @kernel
-def _number_passages(places, canonical_places, documents, canonical_documents, passages):
+def _number_passages(places, firsts, lasts, is_stretch, documents, canonical_documents, passages):
+    # Canonicals have the places `firsts` to `lasts`. Two parts of one unit have
+    # the same, and follow one another.
     passage = np.int64(-1)
     for i in range(len(places)):
+        step = firsts[i] - lasts[i - 1]
         if (
             i == 0
             or places[i] != places[i - 1] + 1
             or documents[i] != documents[i - 1]
-            or canonical_places[i] != canonical_places[i - 1] + 1
             or canonical_documents[i] != canonical_documents[i - 1]
+            or not (step == 1 or (step == 0 and is_stretch[i] and is_stretch[i - 1]))
         ):
             passage += 1
         passages[i] = passage
+
+
+@kernel
+def _list_touched(
+    firsts, lasts, ranks, rank_of, group_of_rank, first_ranks, live_of_group, offsets, touched
+):
+    """Write which live units stretches are made of; -1 for one that stays for none.
+
+    Counts only, while `touched` is empty.
+    """
+    count = np.int64(0)
+    for k in range(len(firsts)):
+        offsets[k] = count
+        for unit in range(firsts[k], lasts[k] + 1):
+            rank = np.int64(rank_of[unit])
+            # Too short to be compared: it stays.
+            if rank < 0:
+                continue
+            group = group_of_rank[rank]
+            live = live_of_group[group]
+            is_later = rank >= ranks[k] or first_ranks[group] != rank
+            if is_later or live >= 0:
+                if len(touched):
+                    touched[count] = -1 if is_later else live
+                count += 1
+    offsets[len(firsts)] = count
+    return count
+
+
+@kernel
+def _mark_ranks(units, rank_of):
+    for rank in range(len(units)):
+        rank_of[units[rank]] = rank
 
 
 @kernel
@@ -364,7 +466,7 @@ def find_duplicates(
     are scored, of which a unit has at most ``bands * (bucket_cap + 16)``.
     """
     finder = _Finder(
-        documents.data,
+        documents,
         units,
         options,
         threads,
@@ -387,7 +489,7 @@ class _Finder:
 
     def __init__(
         self,
-        data: Bytes,
+        texts: Texts,
         units: Units,
         options: Options,
         threads: int,
@@ -396,7 +498,7 @@ class _Finder:
         has_reference: bool,
         border: int,
     ) -> None:
-        self._data, self._units, self._options = data, units, options
+        self._texts, self._data, self._units, self._options = texts, texts.data, units, options
         self._threads, self._scratch, self._progress = threads, scratch, progress
         self._has_reference = has_reference
         # The first unit that is not of the reference.
@@ -415,26 +517,34 @@ class _Finder:
         compared, places = described.compared, described.units
         order = None if self._has_reference else self._order_places(described, document_ranks)
         in_order = places if order is None else take(places, order)
-        fingerprints, numbers = described.fingerprints, described.numbers
+        fingerprints, numbers, long = described.fingerprints, described.numbers, described.long
         if order is not None:
             fingerprints, numbers = take(fingerprints, order), take(numbers, order)
+            long = take(long, order)
         with self._progress.stage("finding equal units"):
             groups = group_equal(
                 self._data, self._units, in_order, fingerprints, self._threads, self._scratch
             )
-        numbers = take(numbers, groups.firsts)
+        numbers, long = take(numbers, groups.firsts), take(long, groups.firsts)
         # Band keys are the most memory of all; what is done with goes before.
         del described, fingerprints, in_order
-        keys = self._sketch(take(groups.units, groups.firsts), numbers)
+        leaders = take(groups.units, groups.firsts)
+        keys, runs = self._sketch(leaders, numbers)
         del numbers
         with self._progress.stage("grouping bands"):
+            proposals = self._propose(leaders, long, runs)
+            del runs, leaders, long
             buckets, live = build_buckets(
-                keys, self._options.bucket_cap, self._threads, self._scratch
+                keys,
+                self._options.bucket_cap,
+                self._threads,
+                self._scratch,
+                np.diff(proposals.offsets) > 0,
             )
-        rows = self._judge(groups, buckets, live)
+        rows, found = self._judge(groups, buckets, live, proposals)
         capped_count = int(np.count_nonzero(buckets.full))
-        del groups, buckets, live
-        return self._number(rows, places, order, compared, capped_count)
+        del groups, buckets, live, proposals
+        return self._number(rows, found, places, order, compared, capped_count)
 
     def _order_places(
         self, described: Described, document_ranks: Positions | None
@@ -457,21 +567,49 @@ class _Finder:
                 return find_order(keys, self._scratch, self._threads)
         return None
 
-    def _sketch(self, leaders: Positions, numbers: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
-        """Compute the band keys of leaders: uint64[n] for each band."""
+    def _sketch(
+        self, leaders: Positions, numbers: NDArray[np.uint64]
+    ) -> tuple[list[NDArray[np.uint64]], Runs]:
+        """Compute the band keys of leaders, uint64[n] for each band, and sample their runs."""
         options = self._options
         keys = [self._scratch.empty(len(leaders), np.uint64) for _ in range(options.bands)]
+        runs = [Column(self._scratch, kind) for kind in (np.uint64, np.uint8, np.int32)]
 
-        def work(first: int, last: int) -> None:
-            shingles = hash_shingles(self._fold(leaders[first:last]), options)
+        def work(first: int, last: int) -> Runs:
+            folded = self._fold(leaders[first:last])
+            shingles = hash_shingles(folded, options)
             signatures = sign(shingles, options.num_perm, options.bands * options.rows)
             part = hash_bands(signatures, numbers[first:last], options.bands, options.rows)
             for band in range(options.bands):
                 keys[band][first:last] = part[band]
+            return sample_runs(folded, shingles, options)
 
         with self._progress.stage("sketching", len(leaders), "units") as done:
-            run_slices(work, self._cut(leaders), self._threads, done)
-        return keys
+            for part in map_slices(work, self._cut(leaders), self._threads):
+                runs[0].extend(part.keys)
+                runs[1].extend(part.places)
+                runs[2].extend(part.counts)
+                done(len(part.counts))
+        return keys, Runs(*(column.values for column in runs))
+
+    def _propose(self, leaders: Positions, long: Flags, runs: Runs) -> Proposals:
+        """Propose where leaders may stand again."""
+        if self._options.scope == "document":
+            # Units of two documents then have no run in common.
+            documents = find_documents(self._units, leaders, self._scratch)
+            salt = (documents + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+            runs.keys[:] ^= np.repeat(salt, runs.counts)
+        return propose_stretches(
+            self._texts,
+            self._units,
+            leaders,
+            long,
+            runs,
+            self._border,
+            self._has_reference,
+            self._threads,
+            self._scratch,
+        )
 
     def _fold(self, units: Positions, which: Positions | None = None) -> Texts:
         """Fold some units; or of them again some."""
@@ -502,7 +640,9 @@ class _Finder:
             run_slices(work, self._cut(which), self._threads, done)
         return sets
 
-    def _judge(self, groups: Groups, buckets: Buckets, live: Positions) -> _Rows:
+    def _judge(
+        self, groups: Groups, buckets: Buckets, live: Positions, proposals: Proposals
+    ) -> tuple[_Rows, _Found]:
         """Decide live leaders one after the other, and list what all units come to."""
         scratch = self._scratch
         live_ranks = scratch.take(groups.firsts, live)
@@ -515,7 +655,20 @@ class _Finder:
         live_of_group = scratch.full(len(groups.firsts), -1, np.int32)
         live_of_group[live] = np.arange(len(live), dtype=np.int32)
         with _Scorer(partial(self._fold, live_units), sets, self._options, self._threads) as scorer:
-            verdicts = self._apply_law(finder, scorer, sets)
+            seeker = _Seeker(
+                self._data,
+                self._units,
+                groups,
+                live,
+                live_of_group,
+                proposals,
+                self._options,
+                self._has_reference,
+                scorer,
+                scratch,
+            )
+            verdicts = self._apply_law(finder, scorer, sets, seeker)
+            found, stretch_of = seeker.finish()
             judged = (groups.firsts, groups.of_rank, live_of_group, verdicts.canonicals)
             border = (self._border, self._has_reference)
             counts = [
@@ -553,10 +706,13 @@ class _Finder:
                 again,
                 again_verdicts.canonicals,
                 again_verdicts.shared,
+                stretch_of,
+                found.scores,
+                found.containments,
                 *border,
                 *rows,
             )
-        return rows
+        return rows, found
 
     def _go_through(self, count: int) -> Iterator[tuple[int, int]]:
         """Give all rows, some at a time, and make room between."""
@@ -564,7 +720,9 @@ class _Finder:
             yield first, min(first + _ROWS_AT_ONCE, count)
             self._scratch.keep_to_room()
 
-    def _apply_law(self, finder: CandidateFinder, scorer: "_Scorer", sets: Sets) -> _Verdicts:
+    def _apply_law(
+        self, finder: CandidateFinder, scorer: "_Scorer", sets: Sets, seeker: "_Seeker"
+    ) -> _Verdicts:
         """Decide unit after unit: pairs are scored a wave at a time, by all threads."""
         count = len(sets.sizes)
         full, buckets = self._scratch.full, finder.buckets
@@ -575,10 +733,12 @@ class _Finder:
             while first < count:
                 wave = finder.next_wave(first)
                 shared = scorer.score(wave.left, wave.right)
+                pair_offsets = np.searchsorted(wave.left, np.arange(first, wave.last + 1))
+                offered = seeker.seek(wave, shared, verdicts.canonicals)
                 _decide(
                     first,
                     wave.last,
-                    np.searchsorted(wave.left, np.arange(first, wave.last + 1)),
+                    pair_offsets,
                     wave.right,
                     shared,
                     sets.sizes,
@@ -589,11 +749,16 @@ class _Finder:
                     buckets.counts,
                     buckets.full,
                     self._options.threshold,
+                    offered.offsets,
+                    offered.touched_offsets,
+                    offered.touched,
                     pair_of,
                     finder.roles,
                     verdicts.canonicals,
                     verdicts.shared,
+                    offered.chosen,
                 )
+                seeker.take(offered)
                 done(wave.last - first)
                 self._scratch.keep_to_room()
                 first = wave.last
@@ -602,6 +767,7 @@ class _Finder:
     def _number(
         self,
         rows: _Rows,
+        found: _Found,
         places: Positions,
         order: Positions | None,
         compared: Flags,
@@ -609,21 +775,46 @@ class _Finder:
     ) -> Duplicates:
         """Turn ranks into units, in reading order, and number passages."""
         take = self._scratch.take
+        stretches = np.flatnonzero(rows.canonical_ranks < 0)
+        numbers = -1 - rows.canonical_ranks[stretches]
+        rows.canonical_ranks[stretches] = 0
         if order is not None:
             in_places = take(order, rows.ranks)
             by_unit = find_order(in_places, self._scratch, self._threads)
             rows = _Rows(in_places, take(order, rows.canonical_ranks), *rows[2:])
             rows = _Rows(*(take(column, by_unit) for column in rows))
-        found, canonicals = take(places, rows.ranks), take(places, rows.canonical_ranks)
-        passages = self._scratch.empty(len(found), np.int64)
+            is_stretch = np.full(len(by_unit), -1, np.int64)
+            is_stretch[stretches] = numbers
+            is_stretch = is_stretch[by_unit]
+            stretches = np.flatnonzero(is_stretch >= 0)
+            numbers = is_stretch[stretches]
+        units = take(places, rows.ranks)
+        canonicals = take(places, rows.canonical_ranks)
+        firsts, lasts = _find_touched(self._units, found.starts, found.stops)
+        canonicals[stretches] = firsts[numbers]
+        starts, stops = take(self._units.starts, canonicals), take(self._units.stops, canonicals)
+        starts[stretches], stops[stretches] = found.starts[numbers], found.stops[numbers]
+        # The compared units that a stretch is made of, as places.
+        first_places = rows.canonical_ranks
+        last_places = self._scratch.empty(len(units), np.int64)
+        last_places[:] = first_places
+        first_places[stretches] = np.searchsorted(places, firsts[numbers])
+        last_places[stretches] = np.searchsorted(places, lasts[numbers], side="right") - 1
+        is_stretch_row = self._scratch.full(len(units), False, np.bool_)
+        is_stretch_row[stretches] = True
+        passages = self._scratch.empty(len(units), np.int64)
         _number_passages(
             rows.ranks,
-            rows.canonical_ranks,
-            find_documents(self._units, found, self._scratch),
+            first_places,
+            last_places,
+            is_stretch_row,
+            find_documents(self._units, units, self._scratch),
             find_documents(self._units, canonicals, self._scratch),
             passages,
         )
-        return Duplicates(found, canonicals, *rows[2:], passages, compared, capped_count)
+        return Duplicates(
+            units, canonicals, starts, stops, *rows[2:], passages, compared, capped_count
+        )
 
 
 class _Scorer:
@@ -644,6 +835,7 @@ class _Scorer:
         self, fold: Callable[[Positions], Texts], sets: Sets, options: Options, threads: int
     ) -> None:
         self._fold, self._sets, self._options = fold, sets, options
+        self.threshold = options.threshold
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
 
@@ -665,6 +857,31 @@ class _Scorer:
         ]
         return np.concatenate([work.result() for work in works])
 
+    def match(
+        self, data: Bytes, units: Units, which: Positions, starts: Positions, stops: Positions
+    ) -> Stretches:
+        """Find stretches of texts that are like units; see `match_stretches`."""
+        if len(which) == 0:
+            return Stretches(*np.empty((6, 0), np.int64))
+        bounds = np.append(np.arange(0, len(which), _STRETCHES_A_SLICE), len(which))
+        works = [
+            self._pool.submit(
+                match_stretches,
+                data,
+                units,
+                which[first:last],
+                starts[first:last],
+                stops[first:last],
+                self._options,
+            )
+            for first, last in pairwise(bounds.tolist())
+        ]
+        parts = [work.result() for work in works]
+        columns = zip(*parts, strict=True)
+        pairs, *rest = (np.concatenate(column) for column in columns)
+        pairs += np.repeat(bounds[:-1], [len(part.pairs) for part in parts])
+        return Stretches(pairs, *rest)
+
     def _score(self, left: Positions, right: Positions) -> Positions:
         sets = self._sets
         reachable = np.flatnonzero(find_reachable(left, right, sets, self._options))
@@ -678,6 +895,144 @@ class _Scorer:
             self._fold(units), rows[:count], rows[count:], some, self._options
         )
         return shared
+
+
+class _Offered(NamedTuple):
+    """Stretches that units of a wave may go for.
+
+    Attributes
+    ----------
+    first
+        The first unit of the wave.
+    offsets
+        int64[wave_units + 1], those of each unit; the earliest first.
+    touched_offsets, touched
+        int64[n + 1] and int64[m], the live units each is made of, without those
+        that are certain to stay; -1 is one that does not.
+    chosen
+        int64[wave_units], the one that the unit goes for, or -1.
+    stretches
+        All of them.
+    """
+
+    first: int
+    offsets: Positions
+    touched_offsets: Positions
+    touched: Positions
+    chosen: Positions
+    stretches: Stretches
+
+
+class _Seeker:
+    """Seeks stretches for units that no unit is like, wave by wave.
+
+    Looked for are only those of units of which it is not certain yet that they
+    go, around sources of which it is not certain that they went.
+    """
+
+    def __init__(
+        self,
+        data: Bytes,
+        units: Units,
+        groups: Groups,
+        live: Positions,
+        live_of_group: NDArray[np.int32],
+        proposals: Proposals,
+        options: Options,
+        has_reference: bool,
+        scorer: _Scorer,
+        scratch: Scratch,
+    ) -> None:
+        self._data, self._units, self._groups = data, units, groups
+        self._live, self._live_of_group = live, live_of_group
+        self._proposals, self._options = proposals, options
+        self._has_reference, self._scorer = has_reference, scorer
+        self._taken: list[_Found] = []
+        self._stretch_of = scratch.full(len(live), -1, np.int32)
+        self._count = 0
+        self._rank_of = np.empty(0, np.int32)
+        if len(proposals.sources):
+            self._rank_of = scratch.full(len(units), -1, np.int32)
+            _mark_ranks(groups.units, self._rank_of)
+
+    def seek(self, wave: Wave, shared: Positions, canonicals: NDArray[np.int32]) -> _Offered:
+        """Find the stretches that units of a wave may go for."""
+        offsets = self._proposals.offsets
+        live = self._live[wave.first : wave.last]
+        counts = offsets[live + 1] - offsets[live]
+        # Earlier units stand in buckets only when they stay.
+        counts[wave.left[(shared > 0) & (wave.right < wave.first)] - wave.first] = 0
+        rows = np.flatnonzero(counts)
+        own = np.repeat(rows, counts[rows])
+        before = np.cumsum(counts[rows]) - counts[rows]
+        which = offsets[live[own]] + np.arange(len(own)) - np.repeat(before, counts[rows])
+        sources = self._live_of_group[self._proposals.sources[which]]
+        open_ones = (sources < 0) | (sources >= wave.first) | (canonicals[sources] < 0)
+        own, which = own[open_ones], which[open_ones]
+        ranks = self._groups.firsts[live[own]]
+        stretches = self._scorer.match(
+            self._data,
+            self._units,
+            self._groups.units[ranks],
+            self._proposals.starts[which],
+            self._proposals.stops[which],
+        )
+        pairs = stretches.pairs
+        firsts, lasts = _find_touched(self._units, stretches.starts, stretches.stops)
+        touched_offsets = np.zeros(len(pairs) + 1, np.int64)
+        touched = np.empty(0, np.int64)
+        if not self._has_reference and len(pairs):
+            found = (
+                firsts,
+                lasts,
+                ranks[pairs],
+                self._rank_of,
+                self._groups.of_rank,
+                self._groups.firsts,
+                self._live_of_group,
+                touched_offsets,
+            )
+            touched = np.empty(_list_touched(*found, touched), np.int64)
+            if len(touched):
+                _list_touched(*found, touched)
+        return _Offered(
+            wave.first,
+            np.searchsorted(own[pairs], np.arange(len(live) + 1)),
+            touched_offsets,
+            touched,
+            np.full(len(live), -1, np.int64),
+            stretches,
+        )
+
+    def take(self, offered: _Offered) -> None:
+        """Keep the stretches that units went for."""
+        rows = np.flatnonzero(offered.chosen >= 0)
+        chosen, stretches = offered.chosen[rows], offered.stretches
+        shared, sizes = stretches.shared[chosen], stretches.sizes[chosen]
+        own_sizes = stretches.unit_sizes[chosen]
+        self._stretch_of[offered.first + rows] = np.arange(self._count, self._count + len(rows))
+        self._count += len(rows)
+        self._taken.append(
+            _Found(
+                stretches.starts[chosen],
+                stretches.stops[chosen],
+                shared / (sizes + own_sizes - shared),
+                shared / np.minimum(sizes, own_sizes),
+            )
+        )
+
+    def finish(self) -> tuple[_Found, NDArray[np.int32]]:
+        """Return what was taken, and the number of each unit among them, or -1."""
+        empty = _Found(*np.empty((2, 0), np.int64), *np.empty((2, 0), np.float64))
+        columns = zip(empty, *self._taken, strict=True)
+        return _Found(*(np.concatenate(parts) for parts in columns)), self._stretch_of
+
+
+def _find_touched(units: Units, starts: Positions, stops: Positions) -> tuple[Positions, Positions]:
+    """Return the first and the last unit of which each stretch has something."""
+    firsts: Positions = np.searchsorted(units.stops, starts, side="right")
+    lasts: Positions = np.searchsorted(units.starts, stops, side="left") - 1
+    return firsts, lasts
 
 
 def _judge_again(
@@ -724,6 +1079,7 @@ def _judge_again(
             scorer.score(some[left], right),
             live_ranks[right],
             sets.sizes,
+            scorer.threshold,
             best,
             best_shared,
         )

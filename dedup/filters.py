@@ -137,13 +137,18 @@ def choose_removed(
                 found.units, found.compared, documents, others, filters.min_run, removed
             )
         if filters.boilerplate_over:
+            # What is like a stretch is no copy of the unit in which that begins.
+            is_unit = found.canonical_starts == units.starts[found.canonicals]
+            is_unit &= found.canonical_stops == units.stops[found.canonicals]
             order = find_order(found.canonicals, scratch)
+            order = order[is_unit[order]]
             groups = scratch.empty((len(found), 2), np.int64)
             groups = groups[: _count_documents(order, found.canonicals, documents, others, groups)]
             boilerplate, counts = groups[groups[:, 1] >= filters.boilerplate_over].T
     dropped = boilerplate[:0]
     if filters.boilerplate != "keep-first" and len(boilerplate):
         is_boilerplate = np.isin(found.canonicals, boilerplate)
+        is_boilerplate &= is_unit
         if filters.boilerplate == "keep-all":
             removed &= ~is_boilerplate
         else:

@@ -173,6 +173,61 @@ def _fold_spans(data, starts, stops, pages, entries, pool, ascii_map, first, out
 
 
 @kernel
+def _find_places(
+    data, starts, stops, firsts, lasts, pages, entries, pool, place_starts, place_stops
+):
+    # Goes through the code points as `_fold_spans` does, and writes nothing.
+    for s in range(len(starts)):
+        folded = np.int64(0)
+        after_space = True
+        in_word = False
+        word = starts[s]
+        letter_stop = starts[s]
+        is_found = False
+        is_over = False
+        i = starts[s]
+        while i < stops[s]:
+            point, width = _decode(data, i)
+            entry = entries[np.int64(pages[point >> 8]) << 8 | (point & 255)]
+            action = entry & 3
+            if action == _DROP:
+                # A mark goes with the letter before it.
+                letter_stop = i + width if letter_stop == i else letter_stop
+                i += width
+                continue
+            # A script without spaces has no words that would be cut.
+            is_letter = action != _SPACE
+            is_whole = is_letter and entry & _WRITING_BITS != 0
+            if is_over and not (in_word and is_letter and not is_whole):
+                break
+            if is_letter and (is_whole or not in_word):
+                word = i
+            in_word = is_letter and not is_whole
+            if action == _SPACE:
+                folded += not after_space
+                after_space = True
+            elif action == _KEEP:
+                folded += width
+                after_space = False
+            else:
+                from_pool = np.int64(entry >> _POOL_SHIFT)
+                for k in range(np.int64(entry >> _LENGTH_SHIFT) & _LENGTH_MASK):
+                    is_space = pool[from_pool + k] == 32
+                    folded += not (is_space and after_space)
+                    after_space = is_space
+            i += width
+            if is_letter:
+                letter_stop = i
+                if not is_found and folded > firsts[s]:
+                    place_starts[s] = word
+                    is_found = True
+            is_over = folded >= lasts[s]
+        if not is_found:
+            place_starts[s] = letter_stop
+        place_stops[s] = letter_stop
+
+
+@kernel
 def _describe(data, offsets, pages, entries, spaced, unspaced, numbers, fingerprints):
     for t in range(len(offsets) - 1):
         start = offsets[t]
@@ -309,6 +364,41 @@ def fold_spans(data: Bytes, starts: Positions, stops: Positions) -> Texts:
         grown[: offsets[done]] = out[: offsets[done]]
         out = grown
     return Texts(out, offsets)
+
+
+def find_places(
+    data: Bytes, starts: Positions, stops: Positions, firsts: Positions, lasts: Positions
+) -> tuple[Positions, Positions]:
+    """Find the words of spans that part of their folded text comes from.
+
+    Parameters
+    ----------
+    starts, stops
+        int64[n], byte spans, as in `fold_spans`.
+    firsts, lasts
+        int64[n], bytes of the folded text of each.
+
+    Returns
+    -------
+    starts, stops
+        int64[n], bytes of the data: whole words in scripts with spaces, whole
+        code points in others.
+    """
+    tables = folding_table()
+    place_starts, place_stops = np.empty((2, len(starts)), np.int64)
+    _find_places(
+        data,
+        starts,
+        stops,
+        firsts,
+        lasts,
+        tables.pages,
+        tables.entries,
+        tables.pool,
+        place_starts,
+        place_stops,
+    )
+    return place_starts, place_stops
 
 
 def fold_text(text: str) -> str:

@@ -9,6 +9,7 @@ import orjson
 import xxhash
 from numpy.typing import NDArray
 
+from dedup.cleaned import count_canonicals
 from dedup.columns import Bytes, Positions, Texts
 from dedup.corpus import CleanedCorpus
 from dedup.kernels import kernel
@@ -272,7 +273,8 @@ def _write_part(
     addition_offsets,
     row_offsets,
     row_units,
-    canonicals,
+    canonical_starts,
+    canonical_stops,
     canonical_documents,
     unit_starts,
     unit_stops,
@@ -365,9 +367,9 @@ def _write_part(
                 canonical_stop = at
                 last_canonical = canonical
             at = _put(out, at, labels, label_offsets[_ROW + 4], label_offsets[_ROW + 5])
-            at = _put_number(out, at, unit_starts[canonicals[row]])
+            at = _put_number(out, at, canonical_starts[row])
             at = _put(out, at, labels, label_offsets[_ROW + 5], label_offsets[_ROW + 6])
-            at = _put_number(out, at, unit_stops[canonicals[row]])
+            at = _put_number(out, at, canonical_stops[row])
             at = _put(out, at, labels, label_offsets[_ROW + 6], label_offsets[_ROW + 7])
             word = _KIND + np.int64(kinds[row])
             at = _put(out, at, labels, label_offsets[word], label_offsets[word + 1])
@@ -445,6 +447,14 @@ def _write_lines(
     duplicate_chars = np.empty(count, np.int64)
     changed = np.empty(count, np.bool_)
     canonical_documents = find_documents(corpus.units, rows.canonicals[part])
+    canonical_points = count_canonicals(
+        texts.data,
+        corpus.units,
+        points,
+        rows.canonicals[part],
+        rows.canonical_starts[part],
+        rows.canonical_stops[part],
+    )
     most = _measure_part(
         documents.start,
         texts.data,
@@ -491,7 +501,7 @@ def _write_lines(
         additions.offsets,
         row_offsets,
         rows.units[part],
-        rows.canonicals[part],
+        *canonical_points,
         canonical_documents,
         points.unit_starts,
         points.unit_stops,

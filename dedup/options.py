@@ -78,6 +78,11 @@ class Options(MappedOptions):
     numbers: bool = True
     """Whether two units whose runs of digits differ are never duplicates."""
 
+    stretches: bool = True
+    """Whether a unit that no unit is like is held against stretches of the text
+    that stays, which begin and end elsewhere: it was split, merged or cut
+    differently there."""
+
     min_chars: int = 25
     """Least length of a unit that is compared, in code points of folded text."""
 
@@ -116,9 +121,10 @@ class Options(MappedOptions):
             raise OptionsError("threshold", threshold, "a number over 0 and up to 1")
         if not 0 < threshold <= 1:
             raise OptionsError("threshold", threshold, "a number over 0 and up to 1")
-        numbers: object = self.numbers
-        if not isinstance(numbers, bool):
-            raise OptionsError("numbers", numbers, "true or false")
+        for name in ("numbers", "stretches"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise OptionsError(name, value, "true or false")
         for name, least, most in (
             ("min_chars", 1, 1_000_000),
             ("min_chars_unspaced", 1, 1_000_000),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.columns import Positions
+from dedup.columns import Flags, Positions
 from dedup.kernels import kernel
 from dedup.scratch import Column, Scratch
 from dedup.slices import map_slices
@@ -163,13 +163,13 @@ def _count_bands(units, counts):
 
 
 @kernel
-def _number_live(counts, live, numbers, ends):
+def _number_live(counts, more, live, numbers, ends):
     """List units that share a band, number them, and say where the buckets of each begin."""
     count = 0
     end = np.int64(0)
     for unit in range(len(counts)):
         numbers[unit] = count
-        if counts[unit]:
+        if counts[unit] or more[unit]:
             live[count] = unit
             ends[count] = end
             end += counts[unit]
@@ -285,7 +285,11 @@ def _collect_later(of_unit, offsets, rooms, members, counts, units, latest, seen
 
 
 def build_buckets(
-    keys: list[NDArray[np.uint64]], cap: int, threads: int = 1, scratch: Scratch | None = None
+    keys: list[NDArray[np.uint64]],
+    cap: int,
+    threads: int = 1,
+    scratch: Scratch | None = None,
+    more: Flags | None = None,
 ) -> tuple[Buckets, Positions]:
     """Group equal band keys.
 
@@ -296,6 +300,9 @@ def build_buckets(
         random. They are the most memory of a run: the list is emptied.
     cap
         Most members of a bucket.
+    more
+        bool[unit_count], units that are to be among them though they may share
+        no key.
 
     Returns
     -------
@@ -326,11 +333,12 @@ def build_buckets(
     counts = scratch.full(unit_count, 0, np.uint16)
     for one in found:
         _count_bands(one.units, counts)
-    live = scratch.empty(int(np.count_nonzero(counts)), np.int64)
+    more = np.zeros(unit_count, np.bool_) if more is None else more
+    live = scratch.empty(int(np.count_nonzero((counts > 0) | more)), np.int64)
     numbers = scratch.empty(unit_count, np.int32)
     # One more in front, so that ends are beginnings.
     offsets = scratch.full(len(live) + 2, 0, np.int64)
-    _number_live(counts, live, numbers, offsets[1:])
+    _number_live(counts, more, live, numbers, offsets[1:])
     of_unit = scratch.empty(int(offsets[-1]), np.int32)
     bucket_count = sum(len(one.sizes) for one in found)
     rooms = scratch.empty(bucket_count + 1, np.int64)
@@ -362,18 +370,10 @@ def _group_band(keys: NDArray[np.uint64], most_keys: int, scratch: Scratch) -> _
         Keys that are grouped at once; more of them in parts, by their high bits.
     """
     part_bits = (len(keys) // most_keys).bit_length()
-    # Eight bits a key: one in nine keys that stand alone comes through.
-    bits = max(6, (8 * len(keys) >> part_bits).bit_length())
-    shift = np.uint64(64 - bits)
     units, groups, sizes = (Column(scratch, np.int32) for _ in range(3))
     for number in range(1 << part_bits):
-        part = np.uint64(number)
-        once, twice = np.zeros((2, 1 << (bits - 6)), np.uint64)
-        _mark_repeated(keys, part, np.uint64(part_bits), once, twice, shift)
-        selected = np.empty(len(keys) + 1, np.int32)
-        count = _select_repeated(keys, part, np.uint64(part_bits), twice, shift, selected)
-        del once, twice
-        selected = selected[:count]
+        selected = select_repeated(keys, number, part_bits)
+        count = len(selected)
         some = keys[selected]
         order = np.argsort(some)
         rooms = [np.empty(count + 1, np.int32) for _ in range(5)]
@@ -382,6 +382,32 @@ def _group_band(keys: NDArray[np.uint64], most_keys: int, scratch: Scratch) -> _
         groups.extend(rooms[3][:kept] + len(sizes))
         sizes.extend(rooms[4][:group_count])
     return _Groups(units.values, groups.values, sizes.values)
+
+
+def select_repeated(keys: NDArray[np.uint64], number: int, part_bits: int) -> NDArray[np.int32]:
+    """Select keys that are likely to stand twice or more; none that does is missed.
+
+    Parameters
+    ----------
+    keys
+        uint64[n], of which the high bits are as good as random.
+    number, part_bits
+        Only keys that begin with so many bits of this number.
+
+    Returns
+    -------
+    int32[m]
+        Rows, rising; of the keys that stand alone one in nine is among them.
+    """
+    part = np.uint64(number)
+    # Eight bits a key.
+    bits = max(6, (8 * len(keys) >> part_bits).bit_length())
+    shift = np.uint64(64 - bits)
+    once, twice = np.zeros((2, 1 << (bits - 6)), np.uint64)
+    _mark_repeated(keys, part, np.uint64(part_bits), once, twice, shift)
+    selected = np.empty(len(keys) + 1, np.int32)
+    count = _select_repeated(keys, part, np.uint64(part_bits), twice, shift, selected)
+    return selected[:count]
 
 
 class CandidateFinder:

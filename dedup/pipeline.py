@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from dedup.cleaned import join_kept
+from dedup.cleaned import count_canonicals, join_kept
 from dedup.corpus import clean_corpus
 from dedup.documents import check_documents
 from dedup.errors import OptionsError
@@ -102,6 +102,14 @@ def clean_documents(
     document_of = np.repeat(np.arange(len(ids)), np.diff(units.offsets))
     unit_chars = points.unit_stops - points.unit_starts
     row_documents = document_of[found.units]
+    canonical_starts, canonical_stops = count_canonicals(
+        texts.data,
+        units,
+        points,
+        found.canonicals,
+        found.canonical_starts,
+        found.canonical_stops,
+    )
     row_offsets = np.searchsorted(row_documents, np.arange(len(ids) + 1))
     rows = [
         Duplicate(ids[document], start, stop, Span(ids[other], other_start, other_stop), *rest)
@@ -110,8 +118,8 @@ def clean_documents(
             points.unit_starts[found.units].tolist(),
             points.unit_stops[found.units].tolist(),
             document_of[found.canonicals].tolist(),
-            points.unit_starts[found.canonicals].tolist(),
-            points.unit_stops[found.canonicals].tolist(),
+            canonical_starts.tolist(),
+            canonical_stops.tolist(),
             [KINDS[kind] for kind in found.kinds.tolist()],
             found.scores.tolist(),
             found.containments.tolist(),

@@ -27,11 +27,12 @@ would leave a score of 0.79, with a border there 0.89; without them it is 0.995
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.columns import Flags, Positions, Texts
+from dedup.columns import Bytes, Flags, Positions, Texts
 from dedup.folding import PADDING_BYTES, folding_table
 from dedup.kernels import kernel
 from dedup.options import Options
@@ -44,6 +45,13 @@ _PRIME_2 = np.uint32(0x85EBCA77)
 _PRIME_3 = np.uint32(0xC2B2AE3D)
 _PRIME_4 = np.uint32(0x27D4EB2F)
 _PRIME_5 = np.uint32(0x165667B1)
+
+# Shingles of a sampled run, how far apart they stand in scripts without spaces (in
+# others end to end), and which bits of a hash have to be 0.
+_RUN_SHINGLES = 4
+_UNSPACED_STEP = 2
+_SPACED_MASK, _UNSPACED_MASK = 15, 3
+_MIX = np.uint64(0xD6E8FEB86659FD93)
 
 # Small constants as uint32: a plain number would make every sum 64 bits wide.
 _1, _2, _3, _4, _8, _11, _12, _13 = (np.uint32(n) for n in (1, 2, 3, 4, 8, 11, 12, 13))
@@ -85,6 +93,24 @@ class Sets:
 
     sizes: Positions
     maps: NDArray[np.uint64]
+
+
+class Runs(NamedTuple):
+    """Runs of shingles, sampled by their content.
+
+    Attributes
+    ----------
+    keys
+        uint64[n], hash of each run; those of one unit in the order of its text.
+    places
+        uint8[n], where in the unit it starts, in parts of 256 of the unit.
+    counts
+        int32[unit_count], how many each unit has.
+    """
+
+    keys: NDArray[np.uint64]
+    places: Bytes
+    counts: NDArray[np.int32]
 
 
 @kernel
@@ -688,6 +714,162 @@ def _score_pairs(
         shared[pair] = common
 
 
+@kernel
+def _list_places(data, start, count, text, begins, sizes, firsts, lasts):
+    """Write where each shingle of `_cut_shingles` starts and stops in the folded text."""
+    # The two texts differ in spaces that do not count.
+    at = start
+    done = np.int64(0)
+    for k in range(count):
+        begin = np.int64(begins[k])
+        while done < begin:
+            at += 1 + (data[at] == 32 and text[done] != 32)
+            done += 1
+        at += data[at] == 32 and text[begin] != 32
+        firsts[k] = at
+        behind = at
+        for i in range(begin, begin + np.int64(sizes[k])):
+            behind += 1 + (data[behind] == 32 and text[i] != 32)
+        lasts[k] = behind
+
+
+@kernel
+def _find_stretches(
+    data, offsets, left, right, threshold, run_sizes, pages, entries, starts, stops
+):
+    # A stretch of the right text with c shingles of the left one and x others has
+    # a Jaccard of at least t just when c - t * x >= t * (shingles of the left one):
+    # so the stretch with the most of that is looked for, in one go. It ends where
+    # the likeness does, and would leave out what stands in the place of the other
+    # words of the left text ("select the first control", "select the first object
+    # in"): so it is made as long as the left text, at the ends where that goes on.
+    longest = np.int64(0)
+    for text in range(len(offsets) - 1):
+        longest = max(longest, offsets[text + 1] - offsets[text])
+    text = np.empty(longest + 64, np.uint8)
+    points = np.empty(longest + 2, np.int32)
+    begins = np.empty(longest + 1, np.uint32)
+    widths = np.empty(longest + 1, np.uint32)
+    keys = np.empty(longest + 1, np.uint64)
+    firsts = np.empty(longest + 1, np.int64)
+    lasts = np.empty(longest + 1, np.int64)
+    longest = np.int64(0)
+    for row in left:
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    own_keys = np.empty(longest + 1, np.uint64)
+    own_count = np.int64(0)
+    # A flag for each key, 16 times as many as keys: one in twenty that is no key of
+    # the left text is taken for one, which the exact score puts right.
+    capacity = 16
+    while capacity < 16 * longest:
+        capacity *= 2
+    flags = np.zeros(capacity, np.uint8)
+    shift = np.uint64(0)
+    distinct = np.int64(0)
+    for pair in range(len(left)):
+        unit = left[pair]
+        if pair == 0 or unit != left[pair - 1]:
+            for k in range(own_count):
+                flags[_slot(own_keys[k], shift)] = 0
+            own_count = np.int64(
+                _cut_keys(
+                    data,
+                    offsets[unit],
+                    offsets[unit + 1],
+                    run_sizes,
+                    pages,
+                    entries,
+                    text,
+                    points,
+                    begins,
+                    widths,
+                    own_keys,
+                )
+            )
+            _, shift = _table_size(8 * own_count)
+            distinct = 0
+            for k in range(own_count):
+                slot = _slot(own_keys[k], shift)
+                distinct += flags[slot] == 0
+                flags[slot] = 1
+        start = offsets[right[pair]]
+        stop = offsets[right[pair] + 1]
+        count = _cut_keys(
+            data, start, stop, run_sizes, pages, entries, text, points, begins, widths, keys
+        )
+        most = 0.0
+        sum_so_far = 0.0
+        begin = np.int64(0)
+        best_first = np.int64(-1)
+        best_last = np.int64(-1)
+        for k in range(count):
+            if flags[_slot(keys[k], shift)]:
+                if sum_so_far <= 0:
+                    sum_so_far = 0.0
+                    begin = k
+                sum_so_far += 1
+                if sum_so_far > most:
+                    most = sum_so_far
+                    best_first = begin
+                    best_last = k
+            else:
+                sum_so_far -= threshold
+        starts[pair] = -1
+        stops[pair] = -1
+        if best_first < 0 or most < threshold * distinct - 1e-6:
+            continue
+        best_position = np.int64(0)
+        while best_position < own_count and own_keys[best_position] != keys[best_first]:
+            best_position += 1
+        missing = max(np.int64(0), own_count - (best_last - best_first + 1))
+        before = min(missing, best_position)
+        best_first = max(np.int64(0), best_first - before)
+        best_last = min(count - 1, best_last + missing - before)
+        if _is_ascii_span(data, start, stop):
+            starts[pair] = best_first
+            stops[pair] = min(best_last + run_sizes[0], stop - start)
+        else:
+            _list_places(data, start, count, text, begins, widths, firsts, lasts)
+            starts[pair] = firsts[best_first] - start
+            stops[pair] = lasts[best_last] - start
+
+
+@kernel
+def _select_runs(data, offsets, hashes, shingle_offsets, spaced_size, pages, entries, rows, steps):
+    """Write at which shingles the runs start, and how far apart their shingles stand."""
+    count = np.int64(0)
+    for unit in range(len(offsets) - 1):
+        is_spaced = _is_spaced_span(data, offsets[unit], offsets[unit + 1], pages, entries)
+        step = spaced_size if is_spaced else np.int64(_UNSPACED_STEP)
+        mask = np.uint32(_SPACED_MASK if is_spaced else _UNSPACED_MASK)
+        steps[unit] = step
+        for k in range(
+            shingle_offsets[unit], shingle_offsets[unit + 1] - step * (_RUN_SHINGLES - 1)
+        ):
+            # Written in any case: which is taken no processor can foresee.
+            rows[count] = k
+            count += (hashes[k] & mask) == 0
+    return count
+
+
+@kernel
+def _hash_runs(hashes, shingle_offsets, rows, steps, keys, places, counts):
+    unit = np.int64(0)
+    counts[:] = 0
+    for i in range(len(rows)):
+        k = np.int64(rows[i])
+        while shingle_offsets[unit + 1] <= k:
+            unit += 1
+        state = np.uint64(1)
+        for part in range(_RUN_SHINGLES):
+            state = (state ^ np.uint64(hashes[k + part * steps[unit]])) * _MIX
+            state ^= state >> np.uint64(32)
+        keys[i] = state
+        first = shingle_offsets[unit]
+        places[i] = (k - first) * 256 // (shingle_offsets[unit + 1] - first)
+        counts[unit] += 1
+
+
 def hash_shingles(folded: Texts, options: Options) -> Shingles:
     """Hash the shingles of folded texts.
 
@@ -777,6 +959,72 @@ def score_pairs(
         shared,
     )
     return shared
+
+
+def sample_runs(folded: Texts, shingles: Shingles, options: Options) -> Runs:
+    """Sample runs of shingles, the same wherever the same text stands; none without stretches.
+
+    Notes
+    -----
+    A run is taken when the hash of its first shingle says so, one in 16; one in
+    four in scripts without spaces, where a sentence has a third as many. One in
+    eight finds 3 % more of what was cut elsewhere, and takes twice the time.
+    """
+    if not options.stretches:
+        return Runs(np.empty(0, np.uint64), np.empty(0, np.uint8), np.zeros(len(folded), np.int32))
+    tables = folding_table()
+    rows = np.empty(len(shingles.hashes) + 1, np.int32)
+    steps = np.empty(len(folded), np.int64)
+    count = _select_runs(
+        folded.data,
+        folded.offsets,
+        shingles.hashes,
+        shingles.offsets,
+        options.shingle_chars,
+        tables.pages,
+        tables.entries,
+        rows,
+        steps,
+    )
+    runs = Runs(
+        np.empty(count, np.uint64), np.empty(count, np.uint8), np.empty(len(folded), np.int32)
+    )
+    _hash_runs(shingles.hashes, shingles.offsets, rows[:count], steps, *runs)
+    return runs
+
+
+def find_stretches(
+    folded: Texts, left: Positions, right: Positions, options: Options
+) -> tuple[Positions, Positions]:
+    """Find the stretch of the right text that is most like the left one.
+
+    Parameters
+    ----------
+    left, right
+        int64[pair_count], rows of `folded`; pairs of one left text together.
+
+    Returns
+    -------
+    starts, stops
+        int64[pair_count], bytes of the right text, on borders of code points;
+        -1 where none comes up to the threshold. That one does is not certain:
+        a shingle that stands in it twice counted twice.
+    """
+    tables = folding_table()
+    starts, stops = np.empty((2, len(left)), np.int64)
+    _find_stretches(
+        folded.data,
+        folded.offsets,
+        left,
+        right,
+        options.threshold,
+        _run_sizes(options),
+        tables.pages,
+        tables.entries,
+        starts,
+        stops,
+    )
+    return starts, stops
 
 
 def _run_sizes(options: Options) -> Positions:

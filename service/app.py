@@ -48,9 +48,11 @@ _ROWS_A_PIECE = 4096
 # Scripts with spaces and without, copies of every kind, and a near copy twice: whatever
 # the library does with a text it does with this one.
 _FERRY = "The ferry leaves at noon from the old pier, and nobody knew it"
+_KEEPER = "The keeper wrote down every ship that passed the island in forty years of service"
 _WARM_UP_TEXT = (
     f"{_FERRY} then. {_FERRY} before. {_FERRY} before. {_FERRY} then! {_FERRY}, then.\n\n"
     "Паром уходит в полдень от старого причала. 渡轮中午从旧码头出发。渡轮中午从旧码头出发了。"
+    f"\n\n{_KEEPER}, and no one read it. {_KEEPER}."
 )
 
 

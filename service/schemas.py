@@ -47,6 +47,10 @@ class CleanOptions(_Model):
         default=_DEFAULTS.numbers,
         description="Whether units whose runs of digits differ are never duplicates.",
     )
+    stretches: bool = Field(
+        default=_DEFAULTS.stretches,
+        description="Whether units are held against text that is cut elsewhere, too.",
+    )
     min_chars: int = Field(
         default=_DEFAULTS.min_chars,
         ge=1,

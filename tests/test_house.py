@@ -20,7 +20,7 @@ ORDER = [
     "tables tables.folding tables.sentences",
     "slices orders folding",
     "sentence_rules sentences units shingles signatures descriptions groups pairs "
-    "words seeds chains alignments extents passages duplicates",
+    "stretches words seeds chains alignments extents passages duplicates",
     "documents filters cleaned corpus results files report",
     "pipeline maps matches",
     "streams spool filelist extracts json_rows csv_rows row_groups formats",

@@ -115,6 +115,8 @@ def make_corpus(
         Duplicates(
             row_units,
             canonicals,
+            unit_starts[canonicals],
+            unit_stops[canonicals],
             scores,
             containments,
             kinds,

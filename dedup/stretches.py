@@ -1,0 +1,407 @@
+"""Stretches: text that stays and that a unit repeats, though it is cut elsewhere there.
+
+A sentence that was split, merged or that begins in the middle of another has no
+unit that is like it. Runs of its shingles, sampled by their content, lead to
+earlier units that have the same; in the text around each of those the stretch
+that is most like the unit is looked for, whole words of it. It counts when its
+score, exact as that of two units, comes up to the threshold.
+
+Which stretches a unit has depends on the two texts alone, not on what stays:
+that is for the law to say.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup.columns import Bytes, Flags, Positions, Texts
+from dedup.folding import describe, find_places, fold_spans
+from dedup.kernels import kernel
+from dedup.options import Options
+from dedup.pairs import select_repeated
+from dedup.scratch import Scratch
+from dedup.shingles import Runs, find_stretches, measure_sets, score_pairs
+from dedup.slices import map_slices
+from dedup.units import Units, find_documents
+
+# A run in more units is followed to the first of them only.
+_MOST_PLACES = 4
+
+# Share of its runs that a unit has in common with a text in which it is looked for,
+# and with one unit of that; and how many such units are followed.
+_LEAST_SHARE, _SOURCE_SHARE = 0.5, 0.2
+_MOST_SOURCES = 4
+
+# Keys that are grouped at once, for they fit into a cache then, and leaders.
+_KEYS_AT_ONCE = 1 << 20
+_LEADERS_AT_ONCE = 1 << 14
+
+# Bytes that a place in a unit is told by, and in parts of the longer of the two.
+_SLACK_BYTES = 24
+_SLACK_PART = 64
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Where a unit may stand again.
+
+    Proposals of unit `i` are ``offsets[i]`` to ``offsets[i + 1]``.
+
+    Attributes
+    ----------
+    offsets
+        int64[leader_count + 1]
+    sources
+        int32[n], earlier leaders, rising for each unit.
+    starts, stops
+        int64[n], text around it, in bytes on borders of code points.
+    """
+
+    offsets: Positions
+    sources: NDArray[np.int32]
+    starts: Positions
+    stops: Positions
+
+
+class Stretches(NamedTuple):
+    """Stretches that are like units.
+
+    Attributes
+    ----------
+    pairs
+        int64[n], which of the pairs that were asked for have one, rising.
+    starts, stops
+        int64[n], bytes.
+    shared, sizes, unit_sizes
+        int64[n], shingles that both have, that it has, and that the unit has.
+    """
+
+    pairs: Positions
+    starts: Positions
+    stops: Positions
+    shared: Positions
+    sizes: Positions
+    unit_sizes: Positions
+
+
+@kernel
+def _group_runs(order, keys, rows, is_first):
+    """Write the runs that stand twice or more, group by group, each in rising order."""
+    count = np.int64(0)
+    i = np.int64(0)
+    while i < len(order):
+        behind = i + 1
+        while behind < len(order) and keys[order[behind]] == keys[order[i]]:
+            behind += 1
+        if behind - i > 1:
+            first = count
+            for k in range(i, behind):
+                # Insertion, for most groups are two.
+                at = count
+                while at > first and rows[at - 1] > order[k]:
+                    rows[at] = rows[at - 1]
+                    at -= 1
+                rows[at] = order[k]
+                is_first[count] = count == first
+                count += 1
+        i = behind
+    return count
+
+
+@kernel
+def _list_meetings(rows, is_first, owners, asks, is_source, askers, sources, meetings):
+    """Write which leaders have a run in common; counts only, while there is no room."""
+    count = np.int64(0)
+    first = np.int64(0)
+    for k in range(len(rows)):
+        if is_first[k]:
+            first = k
+        asker = owners[k]
+        if not asks[asker]:
+            continue
+        last = np.int64(-1)
+        for m in range(first, min(k, first + _MOST_PLACES)):
+            source = owners[m]
+            if source == asker or source == last or not is_source[source]:
+                continue
+            last = source
+            if len(askers):
+                askers[count] = asker
+                sources[count] = source
+                meetings[count, 0] = rows[k]
+                meetings[count, 1] = rows[m]
+            count += 1
+    return count
+
+
+@kernel
+def _sort_by_asker(askers, offsets, order):
+    for i in range(len(askers)):
+        offsets[askers[i] + 2] += 1
+    for leader in range(len(offsets) - 2):
+        offsets[leader + 2] += offsets[leader + 1]
+    for i in range(len(askers)):
+        order[offsets[askers[i] + 1]] = i
+        offsets[askers[i] + 1] += 1
+
+
+@kernel
+def _propose(
+    first, last, counts, offsets, order, meeting_sources, meetings, places, unit_of, starts, stops,
+    documents, text_offsets, proposal_counts, sources, begins, ends,
+):  # fmt: skip
+    """Write the proposals of some leaders; return how many."""
+    count = np.int64(0)
+    for leader in range(first, last):
+        before = count
+        begin_row = offsets[leader]
+        hits = offsets[leader + 1] - begin_row
+        proposal_counts[leader] = 0
+        if hits == 0 or hits < _LEAST_SHARE * counts[leader]:
+            continue
+        unit = unit_of[leader]
+        length = stops[unit] - starts[unit]
+        # By the unit, then by where the run stands in the asker.
+        mine = order[begin_row : begin_row + hits]
+        for i in range(1, hits):
+            one = mine[i]
+            at = i
+            while at > 0 and (
+                unit_of[meeting_sources[mine[at - 1]]] > unit_of[meeting_sources[one]]
+                or (
+                    meeting_sources[mine[at - 1]] == meeting_sources[one]
+                    and meetings[mine[at - 1], 0] > meetings[one, 0]
+                )
+            ):
+                mine[at] = mine[at - 1]
+                at -= 1
+            mine[at] = one
+        i = np.int64(0)
+        while i < hits:
+            other = meeting_sources[mine[i]]
+            source = unit_of[other]
+            behind = i + 1
+            while behind < hits and meeting_sources[mine[behind]] == other:
+                behind += 1
+            if behind - i >= _SOURCE_SHARE * counts[leader]:
+                document = documents[other]
+                own_length = stops[source] - starts[source]
+                slack = length // 2 + (length + own_length) // _SLACK_PART + _SLACK_BYTES
+                own_place = length * places[meetings[mine[i], 0]] >> 8
+                place = own_length * places[meetings[mine[i], 1]] >> 8
+                shift = starts[source] + place - own_place
+                begin = max(text_offsets[document], shift - slack)
+                end = min(text_offsets[document + 1], shift + length + slack)
+                # A unit is not looked for in itself.
+                if starts[source] < starts[unit]:
+                    end = min(end, max(begin, starts[unit]))
+                else:
+                    begin = max(begin, min(end, stops[unit]))
+                # Its neighbours have the rest, when they have something.
+                low = i
+                while low > 0 and stops[unit_of[meeting_sources[mine[low - 1]]]] > begin:
+                    low -= 1
+                high = behind
+                while high < hits and starts[unit_of[meeting_sources[mine[high]]]] < end:
+                    high += 1
+                if high - low >= max(_LEAST_SHARE * counts[leader], min(counts[leader], 2)):
+                    if count - before == _MOST_SOURCES:
+                        break
+                    # By rank; in most orders they come so.
+                    at = count
+                    while at > before and sources[at - 1] > other:
+                        sources[at] = sources[at - 1]
+                        begins[at] = begins[at - 1]
+                        ends[at] = ends[at - 1]
+                        at -= 1
+                    sources[at] = other
+                    begins[at] = begin
+                    ends[at] = end
+                    count += 1
+            i = behind
+        proposal_counts[leader] = count - before
+    return count
+
+
+@kernel
+def _move_to_borders(data, starts, stops):
+    for i in range(len(starts)):
+        while starts[i] < stops[i] and data[starts[i]] & 0xC0 == 0x80:
+            starts[i] += 1
+        while stops[i] > starts[i] and stops[i] < len(data) and data[stops[i]] & 0xC0 == 0x80:
+            stops[i] -= 1
+
+
+def propose_stretches(
+    texts: Texts,
+    units: Units,
+    leaders: Positions,
+    long: Flags,
+    runs: Runs,
+    border: int,
+    has_reference: bool,
+    threads: int = 1,
+    scratch: Scratch | None = None,
+) -> Proposals:
+    """Propose where leaders may stand again.
+
+    Parameters
+    ----------
+    leaders
+        int64[leader_count], their units, in the order of the policy.
+    long
+        bool[leader_count], whether a leader is looked for at all.
+    runs
+        Of all leaders.
+    border, has_reference
+        The first unit that is not of the reference, if there is one.
+    """
+    scratch = scratch or Scratch()
+    count = len(leaders)
+    run_offsets = np.zeros(count + 1, np.int64)
+    np.cumsum(runs.counts, out=run_offsets[1:])
+
+    part_bits = (len(runs.keys) // _KEYS_AT_ONCE).bit_length()
+    known = np.zeros(count, np.int64)
+
+    def group(number: int, _: int) -> tuple[NDArray[np.int32], Flags, Positions]:
+        selected = select_repeated(runs.keys, number, part_bits)
+        keys = runs.keys[selected]
+        rows, is_first = np.empty(len(selected), np.int32), np.empty(len(selected), np.bool_)
+        size = _group_runs(np.argsort(keys), keys, rows, is_first)
+        owners: Positions = np.searchsorted(run_offsets, selected, side="right") - 1
+        return selected[rows[:size]], is_first[:size].copy(), owners[rows[:size]]
+
+    groups = list(map_slices(group, np.arange((1 << part_bits) + 1), threads))
+    for _, _, owners in groups:
+        known += np.bincount(owners, minlength=count)
+    # Of four leaders that share a run, three share too few.
+    asks = long & (known >= _LEAST_SHARE * runs.counts) & (known > 0)
+    is_source = np.ones(count, np.bool_)
+    if has_reference:
+        is_source = leaders < border
+        asks &= ~is_source
+
+    def meet(number: int, _: int) -> tuple[NDArray[np.int32], ...]:
+        nothing = np.empty((0, 2), np.int32)
+        found = (*groups[number], asks, is_source)
+        most = _list_meetings(*found, nothing[:, 0], nothing[:, 1], nothing)
+        columns = np.empty(most, np.int32), np.empty(most, np.int32), np.empty((most, 2), np.int32)
+        if most:
+            _list_meetings(*found, *columns)
+        return columns
+
+    parts = list(map_slices(meet, np.arange((1 << part_bits) + 1), threads))
+    askers, sources, meetings = (np.concatenate(column) for column in zip(*parts, strict=True))
+    del parts
+    offsets = np.zeros(count + 2, np.int64)
+    order = np.empty(len(askers), np.int32)
+    _sort_by_asker(askers, offsets, order)
+    documents = find_documents(units, leaders, scratch)
+    proposal_counts = np.zeros(count, np.int32)
+
+    def propose(first: int, last: int) -> tuple[NDArray[np.int32], Positions, Positions]:
+        most = int(offsets[last] - offsets[first])
+        found = np.empty(most, np.int32)
+        begins, ends = np.empty((2, most), np.int64)
+        size = _propose(
+            first,
+            last,
+            runs.counts,
+            offsets,
+            order,
+            sources,
+            meetings,
+            runs.places,
+            leaders,
+            units.starts,
+            units.stops,
+            documents,
+            texts.offsets,
+            proposal_counts,
+            found,
+            begins,
+            ends,
+        )
+        _move_to_borders(texts.data, begins[:size], ends[:size])
+        return found[:size].copy(), begins[:size].copy(), ends[:size].copy()
+
+    bounds = np.append(np.arange(0, max(count, 1), _LEADERS_AT_ONCE), count)
+    found = list(map_slices(propose, bounds, threads))
+    proposal_offsets = np.zeros(count + 1, np.int64)
+    np.cumsum(proposal_counts, out=proposal_offsets[1:])
+    return Proposals(
+        proposal_offsets,
+        np.concatenate([part[0] for part in found]),
+        np.concatenate([part[1] for part in found]),
+        np.concatenate([part[2] for part in found]),
+    )
+
+
+def match_stretches(
+    data: Bytes,
+    units: Units,
+    which: Positions,
+    starts: Positions,
+    stops: Positions,
+    options: Options,
+) -> Stretches:
+    """Find in each text the stretch that is most like a unit, if one comes up to the threshold.
+
+    Parameters
+    ----------
+    which
+        int64[pair_count], a unit of each pair; pairs of one unit together.
+    starts, stops
+        int64[pair_count], bytes of the text.
+    """
+    own, rows = np.unique(which, return_inverse=True)
+    folded = _fold_both(data, units, own, starts, stops)
+    firsts, lasts = find_stretches(folded, rows, np.arange(len(own), len(folded)), options)
+    pairs = np.flatnonzero(firsts >= 0)
+    rows = rows[pairs]
+    begins, ends = find_places(data, starts[pairs], stops[pairs], firsts[pairs], lasts[pairs])
+    begins, ends = _widen(data, units, begins, ends)
+    folded = _fold_both(data, units, own, begins, ends)
+    sets = measure_sets(folded, options)
+    right = np.arange(len(own), len(folded))
+    shared = score_pairs(folded, rows, right, sets, options)
+    is_good = shared > 0
+    if options.numbers:
+        numbers = describe(folded).numbers
+        is_good &= numbers[rows] == numbers[right]
+    good = np.flatnonzero(is_good)
+    return Stretches(
+        pairs[good],
+        begins[good],
+        ends[good],
+        shared[good],
+        sets.sizes[right[good]],
+        sets.sizes[rows[good]],
+    )
+
+
+def _fold_both(
+    data: Bytes, units: Units, own: Positions, starts: Positions, stops: Positions
+) -> Texts:
+    """Fold units, and spans behind them."""
+    return fold_spans(
+        data,
+        np.concatenate([units.starts[own], starts]),
+        np.concatenate([units.stops[own], stops]),
+    )
+
+
+def _widen(
+    data: Bytes, units: Units, starts: Positions, stops: Positions
+) -> tuple[Positions, Positions]:
+    """Let stretches take along signs that part them from the border of a unit."""
+    firsts = np.searchsorted(units.stops, starts, side="right")
+    lasts = np.searchsorted(units.starts, stops, side="left") - 1
+    unit_starts = np.minimum(units.starts[firsts], starts)
+    unit_stops = np.maximum(units.stops[lasts], stops)
+    before = np.diff(fold_spans(data, unit_starts, starts).offsets)
+    behind = np.diff(fold_spans(data, stops, unit_stops).offsets)
+    return np.where(before == 0, unit_starts, starts), np.where(behind == 0, unit_stops, stops)
