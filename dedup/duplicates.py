@@ -48,6 +48,9 @@ from dedup.units import Units, find_documents
 
 _PAIRS_A_SLICE, _MOST_PAIRS_A_SLICE = 1 << 9, 1 << 13
 
+# Text of which a run is expected at most; pages are taken as they are written.
+_BYTES_A_RUN = 12
+
 _STRETCHES_A_SLICE = 1 << 9
 
 # Units that are held at once against what came to stay since; all of them took
@@ -531,15 +534,17 @@ class _Finder:
         leaders = take(groups.units, groups.firsts)
         keys, runs = self._sketch(leaders, numbers)
         del numbers
-        with self._progress.stage("grouping bands"):
+        proposals = Proposals(*np.empty((4, 0), np.int64))
+
+        def propose() -> Flags:
+            nonlocal proposals, leaders, long, runs
             proposals = self._propose(leaders, long, runs)
-            del runs, leaders, long
+            del leaders, long, runs
+            return np.diff(proposals.offsets) > 0
+
+        with self._progress.stage("grouping bands"):
             buckets, live = build_buckets(
-                keys,
-                self._options.bucket_cap,
-                self._threads,
-                self._scratch,
-                np.diff(proposals.offsets) > 0,
+                keys, self._options.bucket_cap, self._threads, self._scratch, propose
             )
         rows, found = self._judge(groups, buckets, live, proposals)
         capped_count = int(np.count_nonzero(buckets.full))
@@ -573,7 +578,15 @@ class _Finder:
         """Compute the band keys of leaders, uint64[n] for each band, and sample their runs."""
         options = self._options
         keys = [self._scratch.empty(len(leaders), np.uint64) for _ in range(options.bands)]
-        runs = [Column(self._scratch, kind) for kind in (np.uint64, np.uint8, np.int32)]
+        expected = len(self._data) // _BYTES_A_RUN if options.stretches else 0
+        runs = [
+            Column(self._scratch, kind, count)
+            for kind, count in (
+                (np.uint64, expected),
+                (np.uint8, expected),
+                (np.int32, len(leaders)),
+            )
+        ]
 
         def work(first: int, last: int) -> Runs:
             folded = self._fold(leaders[first:last])

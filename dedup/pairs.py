@@ -5,6 +5,7 @@ drop out there; what is left are buckets, and units that are in none of them
 are never looked at again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from dedup.columns import Flags, Positions
 from dedup.kernels import kernel
+from dedup.orders import order_hashes
 from dedup.scratch import Column, Scratch
 from dedup.slices import map_slices
 
@@ -163,13 +165,13 @@ def _count_bands(units, counts):
 
 
 @kernel
-def _number_live(counts, more, live, numbers, ends):
+def _number_live(counts, extra, live, numbers, ends):
     """List units that share a band, number them, and say where the buckets of each begin."""
     count = 0
     end = np.int64(0)
     for unit in range(len(counts)):
         numbers[unit] = count
-        if counts[unit] or more[unit]:
+        if counts[unit] or extra[unit]:
             live[count] = unit
             ends[count] = end
             end += counts[unit]
@@ -289,7 +291,7 @@ def build_buckets(
     cap: int,
     threads: int = 1,
     scratch: Scratch | None = None,
-    more: Flags | None = None,
+    more: Callable[[], Flags] | None = None,
 ) -> tuple[Buckets, Positions]:
     """Group equal band keys.
 
@@ -301,8 +303,8 @@ def build_buckets(
     cap
         Most members of a bucket.
     more
-        bool[unit_count], units that are to be among them though they may share
-        no key.
+        Gives bool[unit_count], units that are to be among them though they may
+        share no key; asked when there are no keys any more.
 
     Returns
     -------
@@ -333,12 +335,12 @@ def build_buckets(
     counts = scratch.full(unit_count, 0, np.uint16)
     for one in found:
         _count_bands(one.units, counts)
-    more = np.zeros(unit_count, np.bool_) if more is None else more
-    live = scratch.empty(int(np.count_nonzero((counts > 0) | more)), np.int64)
+    extra = more() if more else np.zeros(unit_count, np.bool_)
+    live = scratch.empty(int(np.count_nonzero((counts > 0) | extra)), np.int64)
     numbers = scratch.empty(unit_count, np.int32)
     # One more in front, so that ends are beginnings.
     offsets = scratch.full(len(live) + 2, 0, np.int64)
-    _number_live(counts, more, live, numbers, offsets[1:])
+    _number_live(counts, extra, live, numbers, offsets[1:])
     of_unit = scratch.empty(int(offsets[-1]), np.int32)
     bucket_count = sum(len(one.sizes) for one in found)
     rooms = scratch.empty(bucket_count + 1, np.int64)
@@ -375,7 +377,7 @@ def _group_band(keys: NDArray[np.uint64], most_keys: int, scratch: Scratch) -> _
         selected = select_repeated(keys, number, part_bits)
         count = len(selected)
         some = keys[selected]
-        order = np.argsort(some)
+        order = order_hashes(some, part_bits)
         rooms = [np.empty(count + 1, np.int32) for _ in range(5)]
         kept, group_count = _group_sorted(order, some, selected, *rooms)
         units.extend(rooms[2][:kept])

@@ -20,6 +20,7 @@ from dedup.columns import Bytes, Flags, Positions, Texts
 from dedup.folding import describe, find_places, fold_spans
 from dedup.kernels import kernel
 from dedup.options import Options
+from dedup.orders import order_hashes
 from dedup.pairs import select_repeated
 from dedup.scratch import Scratch
 from dedup.shingles import Runs, find_stretches, measure_sets, score_pairs
@@ -35,7 +36,7 @@ _LEAST_SHARE, _SOURCE_SHARE = 0.5, 0.2
 _MOST_SOURCES = 4
 
 # Keys that are grouped at once, for they fit into a cache then, and leaders.
-_KEYS_AT_ONCE = 1 << 20
+_KEYS_AT_ONCE = 1 << 22
 _LEADERS_AT_ONCE = 1 << 14
 
 # Bytes that a place in a unit is told by, and in parts of the longer of the two.
@@ -96,15 +97,9 @@ def _group_runs(order, keys, rows, is_first):
         while behind < len(order) and keys[order[behind]] == keys[order[i]]:
             behind += 1
         if behind - i > 1:
-            first = count
             for k in range(i, behind):
-                # Insertion, for most groups are two.
-                at = count
-                while at > first and rows[at - 1] > order[k]:
-                    rows[at] = rows[at - 1]
-                    at -= 1
-                rows[at] = order[k]
-                is_first[count] = count == first
+                rows[count] = order[k]
+                is_first[count] = k == i
                 count += 1
         i = behind
     return count
@@ -137,6 +132,12 @@ def _list_meetings(rows, is_first, owners, asks, is_source, askers, sources, mee
 
 
 @kernel
+def _count_owners(owners, counts):
+    for owner in owners:
+        counts[owner] += 1
+
+
+@kernel
 def _sort_by_asker(askers, offsets, order):
     for i in range(len(askers)):
         offsets[askers[i] + 2] += 1
@@ -165,19 +166,10 @@ def _propose(
         length = stops[unit] - starts[unit]
         # By the unit, then by where the run stands in the asker.
         mine = order[begin_row : begin_row + hits]
-        for i in range(1, hits):
-            one = mine[i]
-            at = i
-            while at > 0 and (
-                unit_of[meeting_sources[mine[at - 1]]] > unit_of[meeting_sources[one]]
-                or (
-                    meeting_sources[mine[at - 1]] == meeting_sources[one]
-                    and meetings[mine[at - 1], 0] > meetings[one, 0]
-                )
-            ):
-                mine[at] = mine[at - 1]
-                at -= 1
-            mine[at] = one
+        keys = np.empty(hits, np.int64)
+        for i in range(hits):
+            keys[i] = unit_of[meeting_sources[mine[i]]] << 32 | meetings[mine[i], 0]
+        mine = mine[np.argsort(keys, kind="mergesort")]
         i = np.int64(0)
         while i < hits:
             other = meeting_sources[mine[i]]
@@ -206,7 +198,14 @@ def _propose(
                 high = behind
                 while high < hits and starts[unit_of[meeting_sources[mine[high]]]] < end:
                     high += 1
-                if high - low >= max(_LEAST_SHARE * counts[leader], min(counts[leader], 2)):
+                # Where one unit of about that length has it all, the two were held
+                # against each other, and are too little alike.
+                others = (high - low) - (behind - i)
+                is_cut_elsewhere = (
+                    3 * own_length > 4 * length or 4 * own_length < 3 * length or others > 0
+                )
+                needed = max(_LEAST_SHARE * counts[leader], min(counts[leader], 2))
+                if is_cut_elsewhere and high - low >= needed:
                     if count - before == _MOST_SOURCES:
                         break
                     # By rank; in most orders they come so.
@@ -264,19 +263,19 @@ def propose_stretches(
     np.cumsum(runs.counts, out=run_offsets[1:])
 
     part_bits = (len(runs.keys) // _KEYS_AT_ONCE).bit_length()
-    known = np.zeros(count, np.int64)
+    known = np.zeros(count, np.int32)
 
-    def group(number: int, _: int) -> tuple[NDArray[np.int32], Flags, Positions]:
+    def group(number: int, _: int) -> tuple[NDArray[np.int32], Flags, NDArray[np.int32]]:
         selected = select_repeated(runs.keys, number, part_bits)
         keys = runs.keys[selected]
         rows, is_first = np.empty(len(selected), np.int32), np.empty(len(selected), np.bool_)
-        size = _group_runs(np.argsort(keys), keys, rows, is_first)
-        owners: Positions = np.searchsorted(run_offsets, selected, side="right") - 1
+        size = _group_runs(order_hashes(keys, part_bits), keys, rows, is_first)
+        owners = (np.searchsorted(run_offsets, selected, side="right") - 1).astype(np.int32)
         return selected[rows[:size]], is_first[:size].copy(), owners[rows[:size]]
 
     groups = list(map_slices(group, np.arange((1 << part_bits) + 1), threads))
     for _, _, owners in groups:
-        known += np.bincount(owners, minlength=count)
+        _count_owners(owners, known)
     # Of four leaders that share a run, three share too few.
     asks = long & (known >= _LEAST_SHARE * runs.counts) & (known > 0)
     is_source = np.ones(count, np.bool_)
@@ -361,7 +360,7 @@ def match_stretches(
     folded = _fold_both(data, units, own, starts, stops)
     firsts, lasts = find_stretches(folded, rows, np.arange(len(own), len(folded)), options)
     pairs = np.flatnonzero(firsts >= 0)
-    rows = rows[pairs]
+    own, rows = np.unique(own[rows[pairs]], return_inverse=True)
     begins, ends = find_places(data, starts[pairs], stops[pairs], firsts[pairs], lasts[pairs])
     begins, ends = _widen(data, units, begins, ends)
     folded = _fold_both(data, units, own, begins, ends)
