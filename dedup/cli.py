@@ -414,7 +414,8 @@ def _clean_many(
 @app.command()
 def find(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Text files, folders and corpora.")
+        list[str],
+        typer.Argument(metavar="PATH...", help="Text files, folders and corpora; - is stdin."),
     ],
     out: Annotated[
         str | None,
@@ -436,6 +437,10 @@ def find(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Let --out replace a file that is read.")
     ] = False,
+    stdin_format: Annotated[
+        Literal["text", "jsonl", "csv", "parquet"],
+        typer.Option(help="What - holds, packed or not."),
+    ] = "text",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Workers; all cores unless given.")
     ] = None,
@@ -445,14 +450,11 @@ def find(
     with _told_of_compilation():
         import os
 
-        from dedup.files import check_target
         from dedup.formats import Fields
         from dedup.passages import PassageOptions
         from dedup.progress import choose_progress
         from dedup.searches import search
 
-        if out is not None:
-            check_target(out, paths, overwrite)
         found = search(
             paths,
             out,
@@ -461,6 +463,8 @@ def find(
             exclude=exclude or (),
             fields=Fields(id=id_field, text=text_field),
             strict=strict,
+            overwrite=overwrite,
+            stdin_format=stdin_format,
             threads=threads or os.cpu_count() or 1,
             progress=choose_progress(quiet),
         )
@@ -472,7 +476,7 @@ def find(
     if not quiet:
         from dedup.report import summarise_matches
 
-        _say(summarise_matches(found.summary, out))
+        _say(summarise_matches(found.summary, min_words, out))
     if found.failures:
         raise typer.Exit(SOME_FAILED)
 

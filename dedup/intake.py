@@ -59,7 +59,7 @@ class Intake:
     buffer, ids
         Texts and names of the documents.
     lookout
-        Cuts and describes them meanwhile.
+        Cuts and describes them meanwhile, if units are asked for.
     dates, priorities
         A value for each document, where a keep policy asks for one.
     files
@@ -72,7 +72,7 @@ class Intake:
 
     buffer: TextBuffer
     ids: TextBuffer
-    lookout: Lookout
+    lookout: Lookout | None
     dates: list[object | None] = field(default_factory=list)
     priorities: list[object | None] = field(default_factory=list)
     files: list[FileRead] = field(default_factory=list)
@@ -103,6 +103,8 @@ class FileReader:
     ----------
     found
         What there is to read.
+    options
+        How units are cut and described meanwhile; None for no units.
     checkpoint
         Where what was read is kept, and found, of a run that is stopped.
     """
@@ -111,7 +113,7 @@ class FileReader:
         self,
         found: Found,
         fields: Fields,
-        options: Options,
+        options: Options | None,
         *,
         strict: bool,
         threads: int,
@@ -130,7 +132,7 @@ class FileReader:
             for file, size in zip(self._all, self._sizes, strict=True)
         )
         buffer = TextBuffer(expected, scratch)
-        lookout = Lookout(buffer, options, threads, scratch, expected)
+        lookout = Lookout(buffer, options, threads, scratch, expected) if options else None
         self._intake = Intake(buffer, TextBuffer(0, scratch), lookout, failures=found.failures)
         stop_if_strict(strict, found.failures)
 
@@ -158,7 +160,7 @@ class FileReader:
                 self._save()
             raise
         finally:
-            if len(intake.files) < len(self._all):
+            if intake.lookout and len(intake.files) < len(self._all):
                 intake.lookout.close()
         read = intake.files[: self._reference_files]
         intake.reference_files = len(read)
@@ -175,7 +177,8 @@ class FileReader:
             intake.ids.extend(names)
         for texts in self._checkpoint.load_texts("text"):
             intake.buffer.extend(texts)
-            intake.lookout.look(len(intake.buffer))
+            if intake.lookout:
+                intake.lookout.look(len(intake.buffer))
         for one in files:
             intake.failures += one.failures
             done(one.size)
@@ -208,7 +211,8 @@ class FileReader:
                     intake.dates += batch.dates
                 if self._fields.priority:
                     intake.priorities += batch.priorities
-                intake.lookout.look(first)
+                if intake.lookout:
+                    intake.lookout.look(first)
             record = reader.record
         except formats.FileError:
             # The reader has listed it; what it gave so far does not count.
@@ -224,7 +228,8 @@ class FileReader:
     def _forget(self, first: int) -> None:
         """Forget the documents from `first` on."""
         intake = self._intake
-        intake.lookout.forget(first)
+        if intake.lookout:
+            intake.lookout.forget(first)
         for column in (intake.buffer, intake.ids):
             column.truncate(min(first, len(column)))
         for values in (intake.dates, intake.priorities):

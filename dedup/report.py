@@ -142,19 +142,24 @@ def describe_unread(unread: Mapping[str, Any]) -> str:
     return f"{count:,} {files} not read ({', '.join(shown)})"
 
 
-def summarise_matches(summary: Mapping[str, Any], out: str | None = None) -> str:
+def summarise_matches(summary: Mapping[str, Any], least_words: int, out: str | None = None) -> str:
     """Summarise the pairs of passages that were found in a few lines.
 
     Parameters
     ----------
+    least_words
+        The least length that was asked for.
     out
         Where the pairs are, if they were written.
     """
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in summary["kinds"].items() if count)
     lines = [
-        f"{summary['pairs']:,} pairs of passages match" + (f" ({kinds})" if kinds else ""),
-        f"  in {summary['documents']:,} documents of {summary['chars']:,} characters",
+        f"{_count(summary['pairs'], 'pair')} of passages of {least_words:,} words or more"
+        + (f" ({kinds})" if kinds else ""),
+        f"  in {_count(summary['documents'], 'document')} of {summary['chars']:,} characters",
     ]
+    if summary["pairs"] == 0:
+        lines.append("  --min-words finds shorter ones")
     if summary["capped_seeds"]:
         lines.append(
             f"  {summary['capped_seeds']:,} seeds stand in too many places: "
@@ -257,6 +262,10 @@ def _list_unread(summary: Mapping[str, Any]) -> list[str]:
     if summary["unread_files"]["count"]:
         lines.append(f"  {describe_unread(summary['unread_files'])}")
     return lines
+
+
+def _count(count: int, name: str) -> str:
+    return f"{count:,} {name}" + ("" if count == 1 else "s")
 
 
 def _taken_out(removed: int, duplicates: int, removed_chars: int, chars: int) -> str:

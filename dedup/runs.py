@@ -331,9 +331,11 @@ def _clean(
     progress: Progress,
 ) -> CleanedCorpus:
     """Find duplicates, or take those that a stopped run found, and cut them out."""
-    texts = intake.buffer.texts()
+    texts, lookout = intake.buffer.texts(), intake.lookout
+    if lookout is None:
+        raise RuntimeError("the texts were read without units")
     with progress.stage("cutting into units"):
-        units = intake.lookout.finish()
+        units = lookout.finish()
     inputs = intake.checksum
     found = checkpoint.load_duplicates(inputs) if checkpoint else None
     if found is None:
@@ -342,7 +344,7 @@ def _clean(
             units,
             options,
             threads,
-            describe=intake.lookout.take_described,
+            describe=lookout.take_described,
             document_ranks=_rank(intake, plan, options),
             reference_count=intake.reference_count,
             scratch=scratch,

@@ -1,20 +1,23 @@
 """Searches: files in, the pairs of passages they share out."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dedup.files import write_parts
-from dedup.formats import Failure, Fields
+from dedup.errors import InputError, OutputError
+from dedup.files import STDIN, write_parts
+from dedup.formats import CorpusFile, Failure, Fields
 from dedup.intake import FileReader, find_input
 from dedup.kinds import KINDS
 from dedup.matches import Match, count_points, list_matches, match_lines
-from dedup.options import Options
 from dedup.passages import PassageOptions, find_passages
 from dedup.progress import Progress
 from dedup.scratch import Scratch
+from dedup.spool import StdinFormat, spool_stdin
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ def search(
     exclude: Sequence[str] = (),
     fields: Fields | None = None,
     strict: bool = False,
+    overwrite: bool = False,
+    stdin_format: StdinFormat = "text",
     threads: int = 1,
     progress: Progress | None = None,
 ) -> Search:
@@ -53,33 +58,45 @@ def search(
 
     Parameters
     ----------
-    paths, include, exclude, fields, strict
+    paths, include, exclude, fields, strict, stdin_format
         See `dedup.runs.Plan`.
     out
         File for the pairs, written whole or not at all; None for none.
+    overwrite
+        Whether `out` may be one of the files that are read, or stand among them.
 
     Raises
     ------
     InputError
         When there is nothing to read, or with `strict` something cannot be.
     OutputError
-        When the file cannot be written.
+        When the file cannot be written, or would be one of those that are read.
     """
     progress = progress or Progress()
     options = options or PassageOptions()
-    sources = find_input(paths, (), include, exclude)
-    with Scratch() as scratch:
+    if list(paths).count(STDIN) > 1:
+        raise InputError("standard input", "can be read once only, but is named more often")
+    if out is not None and not overwrite:
+        _check_folders(out, paths)
+    with ExitStack() as stack:
+        given: list[str | CorpusFile] = list(paths)
+        if STDIN in paths:
+            spooled = stack.enter_context(spool_stdin(stdin_format, None, progress))
+            given[given.index(STDIN)] = spooled
+        sources = find_input(given, (), include, exclude)
+        if out is not None and not overwrite:
+            _check_files(out, sources.files)
+        scratch = stack.enter_context(Scratch())
         reader = FileReader(
             sources,
             fields or Fields(),
-            Options(unit="document"),
+            None,
             strict=strict,
             threads=threads,
             scratch=scratch,
             checkpoint=None,
         )
         intake = reader.read(progress)
-        intake.lookout.close()
         texts = intake.buffer.texts()
         with progress.stage("finding passages"):
             found = find_passages(texts, options, threads)
@@ -99,3 +116,20 @@ def search(
         "unread_files": sources.summarise_unread(),
     }
     return Search(summary, intake.failures, matches)
+
+
+def _check_folders(target: str, paths: Sequence[str]) -> None:
+    """Refuse a file that would be read the next time."""
+    out = Path(target).resolve()
+    for path in paths:
+        folder = Path(path)
+        if path != STDIN and folder.is_dir() and folder.resolve() in out.parents:
+            reason = f"stands inside the input {path}; pass --overwrite to write there"
+            raise OutputError(target, reason)
+
+
+def _check_files(target: str, files: Sequence[CorpusFile]) -> None:
+    """Refuse a file that is read, by whatever name."""
+    out = Path(target)
+    if out.exists() and any(out.samefile(file.path) for file in files if file.path.exists()):
+        raise OutputError(target, "is a file that is read; pass --overwrite to replace it")

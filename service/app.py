@@ -52,7 +52,7 @@ _KEEPER = "The keeper wrote down every ship that passed the island in forty year
 _WARM_UP_TEXT = (
     f"{_FERRY} then. {_FERRY} before. {_FERRY} before. {_FERRY} then! {_FERRY}, then.\n\n"
     "Паром уходит в полдень от старого причала. 渡轮中午从旧码头出发。渡轮中午从旧码头出发了。"
-    f"\n\n{_KEEPER}, and no one read it. {_KEEPER}."
+    f"\n\n{_KEEPER}, and no one but a child ever read a line of it. {_KEEPER}."
 )
 
 

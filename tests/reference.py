@@ -9,7 +9,7 @@ hashes from `xxhash`, signatures from `datasketch`, characters from
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from fractions import Fraction
 from functools import cache
 
@@ -182,8 +182,12 @@ def apply_law(
     threshold: float,
     shares_band: Callable[[int, int], bool],
     score: Callable[[int, int], float],
+    gone: Collection[int] = (),
 ) -> dict[int, tuple[int, float]]:
-    """Apply the law of the leader: canonical and score of each duplicate."""
+    """Apply the law of the leader: canonical and score of each duplicate.
+
+    Units that are `gone` for a stretch stay for no other, unless one is like them.
+    """
     staying: list[int] = []
     found = {}
     for unit in order:
@@ -193,10 +197,10 @@ def apply_law(
                 continue
             if best is None or score(unit, other) > best[1]:
                 best = other, score(unit, other)
-        if best is None:
-            staying.append(unit)
-        else:
+        if best is not None:
             found[unit] = best
+        elif unit not in gone:
+            staying.append(unit)
     return found
 
 
@@ -211,6 +215,7 @@ def find_duplicates(
     num_perm: int,
     min_chars: int = 25,
     min_chars_unspaced: int = 8,
+    gone: Collection[int] = (),
 ) -> list[tuple[int, int, str, float, float]]:
     """Return unit, canonical, kind, score and containment of each duplicate."""
     folded = [fold_text(text) for text in texts]
@@ -231,7 +236,8 @@ def find_duplicates(
     def score(left: int, right: int) -> float:
         return jaccard(sets[left], sets[right])
 
-    found = apply_law(order_units(folded, compared, keep), threshold, shares_band, score)
+    order = order_units(folded, compared, keep)
+    found = apply_law(order, threshold, shares_band, score, gone)
     return [
         (
             unit,

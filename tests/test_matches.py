@@ -43,7 +43,7 @@ def test_a_copy_inside_other_sentences_is_found_with_both_ends(run: Run, folder:
     assert slices(LATER, row) == slices(EARLIER, row["match"]) == COPIED
     assert (row["document"], row["match"]["document"]) == ("x", "a.txt")
     assert (row["kind"], row["score"], row["containment"]) == ("exact", 1.0, 1.0)
-    assert "1 pairs of passages match (1 exact)" in done.err
+    assert "1 pair of passages of 16 words or more (1 exact)" in done.err
     assert "in 3 documents of " in done.err
 
 
@@ -54,10 +54,56 @@ def test_pairs_go_to_a_file_whole(run: Run, folder: Path) -> None:
     assert json.loads(out.read_text(encoding="utf-8"))["document"] == "x"
 
 
+@pytest.mark.parametrize("name", ["a.txt", "pairs.jsonl", "deeper/pairs.jsonl"])
+def test_pairs_are_not_written_among_what_is_read(run: Run, folder: Path, name: str) -> None:
+    out = folder / "in" / name
+    done = run("find", str(folder / "in"), "--out", str(out))
+    assert done.code == 5
+    assert "stands inside the input" in done.err
+    assert (folder / "in" / "a.txt").read_text(encoding="utf-8") == EARLIER
+    assert not (folder / "in" / "pairs.jsonl").exists()
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_no_file_that_is_read_is_written_over_by_another_name(
+    run: Run, folder: Path, link: str
+) -> None:
+    out = folder / "other.txt"
+    getattr(out, link)(folder / "in" / "a.txt")
+    done = run(
+        "find", str(folder / "in" / "b.jsonl"), str(folder / "in" / "a.txt"), "--out", str(out)
+    )
+    assert done.code == 5
+    assert "is a file that is read" in done.err
+    assert out.read_text(encoding="utf-8") == EARLIER
+
+
+def test_a_file_that_is_read_is_replaced_when_asked_for(run: Run, folder: Path) -> None:
+    out = folder / "in" / "a.txt"
+    assert run("find", str(folder / "in"), "--out", str(out), "--overwrite", "-q").code == 0
+    assert json.loads(out.read_bytes())["document"] == "x"
+
+
+def test_standard_input_is_read_beside_files(run: Run, folder: Path) -> None:
+    done = run("find", str(folder / "in" / "a.txt"), "-", stdin=LATER.encode())
+    (row,) = [json.loads(line) for line in done.out.splitlines()]
+    assert slices(LATER, row) == COPIED
+    assert (row["document"], row["match"]["document"]) == ("stdin.txt", "a.txt")
+    rows = b"".join(
+        json.dumps({"id": name, "text": text}).encode() + b"\n"
+        for name, text in (("p", EARLIER), ("q", LATER))
+    )
+    done = run("find", "-", "--stdin-format", "jsonl", stdin=rows)
+    (row,) = [json.loads(line) for line in done.out.splitlines()]
+    assert (row["document"], row["match"]["document"]) == ("q", "p")
+    done = run("find", "-", "-", stdin=rows)
+    assert (done.code, "named more often" in done.err) == (3, True)
+
+
 def test_a_longer_least_length_finds_nothing(run: Run, folder: Path) -> None:
     done = run("find", str(folder / "in"), "--min-words", "60")
     assert (done.code, done.out.decode()) == (0, "")
-    assert "0 pairs of passages match" in done.err
+    assert "0 pairs of passages of 60 words or more" in done.err
 
 
 def test_a_shorter_least_length_finds_short_copies(run: Run, tmp_path: Path) -> None:
