@@ -225,6 +225,8 @@ def compare_with_peers(
         that repeats nothing (`wrong`). `given_seconds`: what cutting and folding,
         which peers are given, takes ours. `missing` and `failed`: why not timed.
     """
+    # What no peer does is not asked of ours either.
+    options = replace(options, stretches=False)
     places, missing, failed = find_right_peers(names, pythons, options)
     task = to_task(options)
     with tempfile.TemporaryDirectory() as folder:
@@ -236,7 +238,7 @@ def compare_with_peers(
 
         def job(name: str, threads: int = 1) -> Job:
             told = task if name in PEERS else None
-            return Job(name, str(source), str(warm), told, threads)
+            return Job(name, str(source), str(warm), told, threads, stretches=False)
 
         runs = {"floor": (sys.executable, job("floor"))}
         for threads in _thread_counts():

@@ -27,7 +27,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -554,13 +554,14 @@ def _to_texts(documents: Collection[str]) -> Texts:
 
 def _checksum(found: Duplicates) -> str:
     state = xxhash.xxh3_64()
-    for column in (found.units, found.canonicals, found.kinds):
+    for column in (found.units, found.canonical_starts, found.canonical_stops, found.kinds):
         state.update(column.astype("<i8").tobytes())
     return state.hexdigest()
 
 
 def _compare_with_datasketch(documents: Collection[str], options: Options) -> dict[str, int]:
     """Count the sentences that datasketch judges otherwise."""
+    options = replace(options, stretches=False)
     texts = _to_texts(documents)
     units = cut_units(texts, options.unit)
     found = find_duplicates(texts, units, options)

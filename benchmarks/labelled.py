@@ -341,6 +341,7 @@ def _measure_datasketch(
     labelled: LabelledTexts | PairedTexts, texts: Texts, options: Options
 ) -> dict[str, Any]:
     units = cut_units(texts, "document")
+    options = replace(options, stretches=False)
     found = find_duplicates(texts, units, options)
     sentences = fold_sentences(texts, units, found, options)
     start = time.perf_counter()

@@ -41,6 +41,9 @@ class Job:
         `Sentence` holds, or nothing for one too short to be compared.
     threads, memory
         For ``dedup``; memory in bytes, none for what it takes by itself.
+    stretches
+        For ``dedup``: whether sentences that are cut elsewhere are looked for, which
+        no peer does.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Job:
     task: Task | None = None
     threads: int = 1
     memory: int | None = None
+    stretches: bool = True
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,8 @@ def _run(job: dict[str, Any]) -> Outcome:
             if name == "floor":
                 took = copy_rows(path, place / "copy")
             elif name == "dedup":
-                took, count = _clean(path, place / "out", job["threads"], job["memory"])
+                told = (job["threads"], job["memory"], job["stretches"])
+                took, count = _clean(path, place / "out", *told)
                 checksum = _checksum(place / "out")
             else:
                 took, answer = clean_with_peer(name, path, place, Task(**job["task"]))
@@ -203,14 +208,17 @@ def _run(job: dict[str, Any]) -> Outcome:
     )
 
 
-def _clean(source: Path, out: Path, threads: int, memory: int | None) -> tuple[float, int]:
+def _clean(
+    source: Path, out: Path, threads: int, memory: int | None, stretches: bool
+) -> tuple[float, int]:
     from dedup.filters import Filters
     from dedup.options import Options
     from dedup.runs import Plan, run
 
     start = time.perf_counter()
     plan = Plan(paths=[str(source)], out=str(out))
-    summary = run(plan, Options(), Filters(), threads=threads, memory=memory).summary
+    options = Options(stretches=stretches)
+    summary = run(plan, options, Filters(), threads=threads, memory=memory).summary
     return time.perf_counter() - start, summary["removed_duplicates"]
 
 

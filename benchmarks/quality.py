@@ -100,7 +100,12 @@ def make_pairs(
 
 
 def judge_pairs(pairs: Pairs, options: Options) -> JudgedPairs:
-    """Find which pairs become duplicates, in one run over all."""
+    """Find which pairs become duplicates, in one run over all.
+
+    Units alone are held against each other: what their bands promise is measured.
+    """
+    if options.stretches:
+        options = replace(options, stretches=False)
     units = cut_units(pairs.documents, "paragraph")
     if len(units) != 2 * len(pairs.scores):
         raise RuntimeError("a text of a pair is not one paragraph")
@@ -271,11 +276,17 @@ def measure_precision(generated: Generated, options: Options) -> dict[str, Any]:
         and `below_threshold`, those that score below it by plain sets.
     """
     judged = _Judged(generated, options)
-    rows = zip(judged.found.units.tolist(), judged.found.canonicals.tolist(), strict=True)
+    found = judged.found
+    rows = zip(
+        found.units.tolist(),
+        found.canonical_starts.tolist(),
+        found.canonical_stops.tolist(),
+        strict=True,
+    )
     removed = right = 0
     wrong: dict[str, list[int]] = {}
-    for unit, canonical in rows:
-        place, source = slice(*judged.unit_places(unit)), slice(*judged.unit_places(canonical))
+    for unit, start, stop in rows:
+        place, source = slice(*judged.unit_places(unit)), slice(*judged.find_places(start, stop))
         chars = int(np.count_nonzero(judged.is_text[place]))
         of_canonical = set(judged.families[source].tolist()) - {-1}
         hit = np.isin(judged.families[place], list(of_canonical)) & judged.is_text[place]
@@ -483,6 +494,10 @@ class _Judged:
         """Return where a unit starts and stops."""
         return int(self._unit_starts[unit]), int(self._unit_stops[unit])
 
+    def find_places(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the places of bytes."""
+        return int(self._places[start]), int(self._places[stop])
+
     def find_spans(self, spans: Sequence[Span]) -> Positions:
         """Return the places of spans: int64[n, 2]."""
         return np.array([self._place(span) for span in spans], np.int64).reshape(-1, 2)
@@ -553,8 +568,12 @@ class _Judged:
 
     def count_below_threshold(self) -> int:
         """Count duplicates that score below the threshold with their canonical, by plain sets."""
-        rows = np.concatenate([self.found.units, self.found.canonicals])
-        folded = fold_spans(self._texts.data, self.units.starts[rows], self.units.stops[rows])
+        found = self.found
+        folded = fold_spans(
+            self._texts.data,
+            np.concatenate([self.units.starts[found.units], found.canonical_starts]),
+            np.concatenate([self.units.stops[found.units], found.canonical_stops]),
+        )
         shingles = hash_shingles(folded, self._options)
         hashes, offsets = shingles.hashes.tolist(), shingles.offsets.tolist()
         sets = [set(hashes[start:stop]) for start, stop in pairwise(offsets)]

@@ -5,6 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def compare_with_datasketch(
     workload: Workload, options: Options, rounds: int = 3
 ) -> dict[str, Any]:
     """Do one task with datasketch and with ours, rounds in turn, and hold the answers together."""
+    options = replace(options, stretches=False)
     texts = workload.to_texts()
     units = cut_units(texts, options.unit)
     sentences = fold_sentences(texts, units, _find(texts, options), options)
