@@ -48,6 +48,8 @@ TITLES = {
     "precision": "Precision",
     "estimator": "Error of the estimate",
     "passages": "Passages",
+    "edits": "Passages by edit",
+    "trade": "Score against speed",
     "documents": "Whole documents",
     "sentences": "Sentence borders",
     "golden_rules": "Golden rules",

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks import comparison, generator, labelled, quality, speed, start, workloads
+from benchmarks import comparison, generator, labelled, plants, quality, speed, start, workloads
 from benchmarks.environments import PINS
 from benchmarks.peers import PEERS
 from benchmarks.scores import Passage
@@ -15,7 +15,7 @@ from benchmarks.workloads import Workload
 from dedup.columns import Texts
 from dedup.matches import list_matches
 from dedup.options import Options
-from dedup.passages import find_passages
+from dedup.passages import PassageOptions, find_passages
 
 # Seeds of all that is made and not read.
 SEEDS = {"planted": 1, "generated": 1, "pairs": 7}
@@ -116,13 +116,13 @@ def _measure_planted_peers(setting: Setting) -> dict[str, Any]:
     )
 
 
-def _find_passages(threads: int) -> labelled.Find:
-    """Return a finder of passages, with default options."""
+def _find_passages(threads: int, options: PassageOptions | None = None) -> labelled.Find:
+    """Return a finder of passages."""
 
     def find(documents: Sequence[str], reference_count: int) -> list[Passage]:
         texts = Texts.from_bytes([text.encode() for text in documents])
         numbers = [str(number) for number in range(len(texts))]
-        matches = list_matches(texts, numbers, find_passages(texts, threads=threads))
+        matches = list_matches(texts, numbers, find_passages(texts, options, threads))
         return [
             Passage(
                 int(match.document),
@@ -136,6 +136,15 @@ def _find_passages(threads: int) -> labelled.Find:
         ]
 
     return find
+
+
+def _measure_trade(setting: Setting) -> list[dict[str, Any]]:
+    threads = os.cpu_count() or 1
+    return [
+        {"options": name}
+        | labelled.measure_pan(setting.data, _find_passages(threads, options), setting.quick)
+        for name, options in plants.list_trades()
+    ]
 
 
 def _measure_growth(setting: Setting) -> list[dict[str, Any]]:
@@ -170,6 +179,8 @@ PARTS = {
             at.data, _find_passages(os.cpu_count() or 1), quick=at.quick
         ),
     ),
+    "edits": Part("quality", lambda at: plants.measure_edits(at.quick)),
+    "trade": Part("quality", _measure_trade, ["pan13"]),
     "sentences": Part("quality", lambda at: quality.measure_sentences(at.data), ["ersatz"]),
     "golden_rules": Part(
         "quality", lambda at: quality.measure_golden_rules(at.data), ["pysbd_golden"]

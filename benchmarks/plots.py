@@ -488,6 +488,25 @@ def _draw_passages(results: Mapping[str, Any]) -> Figure | None:
     return figure
 
 
+def _draw_trade(results: Mapping[str, Any]) -> Figure:
+    rows = results["trade"]
+    figure, axes = _make_plane(
+        "Passages of PAN 2013: plagdet against MB/s",
+        "How many places of a seed are followed; ten, unless told otherwise.",
+    )
+    axes.plot(
+        [row["mb_s"] for row in rows], [row["plagdet"] for row in rows], "o-", color=OURS, zorder=3
+    )
+    for row in rows:
+        axes.annotate(
+            row["options"].rpartition(" ")[2], (row["mb_s"], row["plagdet"]), (6, 6),
+            textcoords="offset points", fontsize=8.5, color=OURS,
+        )  # fmt: skip
+    axes.set_xlabel("MB/s")
+    axes.set_ylabel("plagdet")
+    return figure
+
+
 def _draw_documents(results: Mapping[str, Any]) -> Figure | None:
     sets: dict[str, list[Mapping[str, Any]]] = {}
     for row in results["documents"]:
@@ -557,6 +576,7 @@ _DRAWERS: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {
     "estimator": _draw_estimator,
     "sentences": _draw_sentences,
     "passages": _draw_passages,
+    "trade": _draw_trade,
     "documents": _draw_documents,
 }
 

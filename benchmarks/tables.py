@@ -29,6 +29,8 @@ SECTIONS = {
         "precision",
         "estimator",
         "passages",
+        "edits",
+        "trade",
         "documents",
         "sentences",
         "golden_rules",
@@ -445,6 +447,52 @@ def _passages_table(results: Mapping[str, Any]) -> str:
     )
 
 
+def _edits_table(results: Mapping[str, Any]) -> str:
+    rows = results["edits"]
+    kinds = list(dict.fromkeys(row["edit"] for row in rows))
+    cells: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for row in rows:
+        cells.setdefault((row["script"], row["words"], row["edited"]), {})[row["edit"]] = row
+    return (
+        f"Passages planted in made text, {rows[0]['plants']} of each, with single words edited: "
+        "share of which half or more was found on both sides, and in brackets the share of "
+        "the ends of those that are exact to the character:\n\n"
+    ) + _table(
+        ["script", "words", "edited", *kinds],
+        [
+            [
+                script,
+                f"{words}",
+                f"{edited}",
+                *(
+                    f"{row['found']:.2f}"
+                    + (f" ({row['exact_ends']:.2f})" if row["exact_ends"] is not None else "")
+                    for row in (of_kind[kind] for kind in kinds)
+                ),
+            ]
+            for (script, words, edited), of_kind in cells.items()
+        ],
+    )
+
+
+def _trade_table(results: Mapping[str, Any]) -> str:
+    return (
+        "Score against speed, PAN 2013 as a whole: how many places of a seed are followed:\n\n"
+    ) + _table(
+        ["options", "plagdet", "precision", "recall", "MB/s"],
+        [
+            [
+                row["options"],
+                f"{row['plagdet']:.3f}",
+                f"{row['precision']:.3f}",
+                f"{row['recall']:.3f}",
+                f"{row['mb_s']:.1f}",
+            ]
+            for row in results["trade"]
+        ],
+    )
+
+
 def _sentences_line(results: Mapping[str, Any]) -> str:
     scores = results["sentences"]
     names = [name for name in scores if name != "mean"]
@@ -475,6 +523,8 @@ _RENDERERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "precision": _precision_line,
     "estimator": _estimator_table,
     "passages": _passages_table,
+    "edits": _edits_table,
+    "trade": _trade_table,
     "documents": _documents_table,
     "sentences": _sentences_line,
     "golden_rules": _golden_line,

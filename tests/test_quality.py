@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 
-from benchmarks import quality
+from benchmarks import plants, quality
 from benchmarks.generator import Generated, Planted, Span, generate
 from dedup.duplicates import find_duplicates
 from dedup.options import Options, candidate_probability
@@ -213,3 +213,20 @@ def test_estimates_are_as_good_as_the_theory_and_those_of_datasketch() -> None:
         assert abs(row["mean_error"]) < 0.006
     assert len(rows) == 33
     assert sum(row["pairs"] for row in rows[:10]) == rows[10]["pairs"]
+
+
+def test_planted_passages_are_where_they_are_said_to_be_and_nothing_else_is_shared() -> None:
+    documents, planted = plants.plant_passages("Han", 24, "deletion", 3, 10, 1)
+    assert (documents, planted) == plants.plant_passages("Han", 24, "deletion", 3, 10, 1)
+    for one in planted:
+        left, right = (documents[side[0]][side[1] : side[2]] for side in (one.left, one.right))
+        assert (len(left), len(right)) == (24, 21)
+        assert (left[0], left[-1]) == (right[0], right[-1])
+    assert sorted(side[0] for one in planted for side in (one.left, one.right)) == list(range(20))
+
+
+def test_what_is_found_of_planted_passages_falls_with_their_edits() -> None:
+    few, many = (plants._measure_plants("Latin", 16, "substitution", edits, 20) for edits in (1, 8))
+    assert few["found"] == 1.0 > many["found"]
+    assert few["precision"] > 0.95 < few["recall"]
+    assert 0.9 < few["exact_ends"] <= 1
