@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.columns import Bytes, Flags, Positions
-from dedup.folding import Descriptions, describe, fold_spans
+from dedup.folding import Descriptions, describe, end_in_letters, fold_spans
 from dedup.options import Options
 from dedup.scratch import Column, Scratch
 from dedup.slices import cut_many_slices, map_slices
@@ -15,8 +15,9 @@ from dedup.units import Units
 
 _UNITS_A_SLICE = 1 << 12
 
-# Least lengths that a long unit has: 38 code points in English.
-_LONG_TIMES = 1.5
+# Least lengths that a long unit has: 30 code points in English. With 1.5 of them, 60 %
+# of sentences that were split in two are found, not 67 %.
+_LONG_TIMES = 1.2
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Described:
     chars
         int32[n], their length, folded.
     long
-        bool[n], whether they have half again the least length, so that they are held
-        against stretches: of the shorter ones that are found in those most are
-        headings and phrases that a sentence mentions.
+        bool[n], whether they have 1.2 times the least length and end in a sign, where
+        words have spaces, so that they are held against stretches: most of the others
+        that are found in those are headings, names and lines that are broken off.
     numbers, fingerprints
         uint64[n], hashes of their digits and of all of their folded text; both
         differ between documents where each is cleaned by itself.
@@ -71,7 +72,9 @@ def describe_units(
         salt = np.repeat(documents.astype(np.uint64), np.diff(units.offsets))[rows]
         salt *= np.uint64(0x9E3779B97F4A7C15)
         numbers, fingerprints = numbers ^ salt, fingerprints ^ salt
-    long = _is_long_enough(seen, options, _LONG_TIMES)[rows]
+    long = _is_long_enough(seen, options, _LONG_TIMES)
+    long &= ~end_in_letters(data, units.starts, units.stops)
+    long = long[rows]
     return Described(compared, rows, chars, long, numbers, fingerprints)
 
 

@@ -116,6 +116,13 @@ def _count_documents(order, canonicals, documents, canonical_documents, counts):
     return groups
 
 
+def _touches(units: Units, found: Duplicates, dropped: Positions) -> Flags:
+    """Tell which rows have a canonical of which something is dropped."""
+    lasts = np.searchsorted(units.starts, found.canonical_stops)
+    touches: Flags = np.searchsorted(dropped, found.canonicals) < np.searchsorted(dropped, lasts)
+    return touches
+
+
 def choose_removed(
     units: Units, found: Duplicates, filters: Filters, scratch: Scratch | None = None
 ) -> Choice:
@@ -154,6 +161,8 @@ def choose_removed(
         else:
             removed |= is_boilerplate
             dropped = boilerplate
+            # A stretch of what is dropped does not stay.
+            removed[~is_unit & _touches(units, found, dropped)] = False
     if filters.annotate:
         removed[:] = False
         dropped = boilerplate[:0]

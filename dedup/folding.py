@@ -173,58 +173,73 @@ def _fold_spans(data, starts, stops, pages, entries, pool, ascii_map, first, out
 
 
 @kernel
+def _is_unspaced(entry, pages, entries, pool):
+    """Tell whether a code point that is kept or replaced is of a script without spaces."""
+    if entry & 3 != _KEEP:
+        # Only what it becomes says so.
+        point, _ = _decode(pool, np.int64(entry >> _POOL_SHIFT))
+        entry = entries[np.int64(pages[point >> 8]) << 8 | (point & 255)]
+    return entry & _WRITING_BITS != 0
+
+
+@kernel
 def _find_places(
     data, starts, stops, firsts, lasts, pages, entries, pool, place_starts, place_stops
 ):
-    # Goes through the code points as `_fold_spans` does, and writes nothing.
+    # Goes through the code points as `_fold_spans` does, word by word, and writes nothing.
     for s in range(len(starts)):
         folded = np.int64(0)
         after_space = True
-        in_word = False
-        word = starts[s]
-        letter_stop = starts[s]
-        is_found = False
-        is_over = False
+        word = np.int64(-1)
+        word_folded = np.int64(0)
+        word_stop = np.int64(0)
+        was_whole = False
+        place_starts[s] = starts[s]
+        place_stops[s] = starts[s]
         i = starts[s]
-        while i < stops[s]:
-            point, width = _decode(data, i)
-            entry = entries[np.int64(pages[point >> 8]) << 8 | (point & 255)]
+        while i <= stops[s]:
+            entry = np.uint32(_SPACE)
+            width = np.int64(1)
+            if i < stops[s]:
+                point, width = _decode(data, i)
+                entry = entries[np.int64(pages[point >> 8]) << 8 | (point & 255)]
             action = entry & 3
             if action == _DROP:
                 # A mark goes with the letter before it.
-                letter_stop = i + width if letter_stop == i else letter_stop
+                word_stop = i + width if word_stop == i else word_stop
                 i += width
                 continue
-            # A script without spaces has no words that would be cut.
-            is_letter = action != _SPACE
-            is_whole = is_letter and entry & _WRITING_BITS != 0
-            if is_over and not (in_word and is_letter and not is_whole):
-                break
-            if is_letter and (is_whole or not in_word):
-                word = i
-            in_word = is_letter and not is_whole
+            # A script without spaces has words of one code point.
+            is_whole = action != _SPACE and _is_unspaced(entry, pages, entries, pool)
+            if word >= 0 and (is_whole or was_whole or action == _SPACE):
+                covered = min(folded, lasts[s]) - max(word_folded, firsts[s])
+                # A word at an end goes along when half of it belongs to the part.
+                if covered > 0 and 2 * covered >= folded - word_folded:
+                    if place_stops[s] == starts[s]:
+                        place_starts[s] = word
+                    place_stops[s] = word_stop
+                if folded >= lasts[s]:
+                    break
+                word = -1
             if action == _SPACE:
                 folded += not after_space
                 after_space = True
-            elif action == _KEEP:
-                folded += width
-                after_space = False
             else:
-                from_pool = np.int64(entry >> _POOL_SHIFT)
-                for k in range(np.int64(entry >> _LENGTH_SHIFT) & _LENGTH_MASK):
-                    is_space = pool[from_pool + k] == 32
-                    folded += not (is_space and after_space)
-                    after_space = is_space
+                if word < 0:
+                    word = i
+                    word_folded = folded
+                was_whole = is_whole
+                word_stop = i + width
+                if action == _KEEP:
+                    folded += width
+                    after_space = False
+                else:
+                    from_pool = np.int64(entry >> _POOL_SHIFT)
+                    for k in range(np.int64(entry >> _LENGTH_SHIFT) & _LENGTH_MASK):
+                        is_space = pool[from_pool + k] == 32
+                        folded += not (is_space and after_space)
+                        after_space = is_space
             i += width
-            if is_letter:
-                letter_stop = i
-                if not is_found and folded > firsts[s]:
-                    place_starts[s] = word
-                    is_found = True
-            is_over = folded >= lasts[s]
-        if not is_found:
-            place_starts[s] = letter_stop
-        place_stops[s] = letter_stop
 
 
 @kernel
@@ -381,8 +396,8 @@ def find_places(
     Returns
     -------
     starts, stops
-        int64[n], bytes of the data: whole words in scripts with spaces, whole
-        code points in others.
+        int64[n], bytes of the data: whole words in scripts with spaces, those of
+        which the part has half or more; whole code points in others.
     """
     tables = folding_table()
     place_starts, place_stops = np.empty((2, len(starts)), np.int64)
@@ -399,6 +414,36 @@ def find_places(
         place_stops,
     )
     return place_starts, place_stops
+
+
+@kernel
+def _end_in_letters(data, starts, stops, pages, entries, pool, found):
+    for s in range(len(starts)):
+        found[s] = False
+        i = stops[s]
+        while i > starts[s]:
+            i -= 1
+            while i > starts[s] and data[i] & 0xC0 == 0x80:
+                i -= 1
+            point, _ = _decode(data, i)
+            entry = entries[np.int64(pages[point >> 8]) << 8 | (point & 255)]
+            action = entry & 3
+            if action != _DROP:
+                found[s] = action != _SPACE and not _is_unspaced(entry, pages, entries, pool)
+                break
+
+
+def end_in_letters(data: Bytes, starts: Positions, stops: Positions) -> Flags:
+    """Tell which spans end in a letter or digit of a script with spaces, no sign behind it.
+
+    Returns
+    -------
+    bool[n]
+    """
+    tables = folding_table()
+    found = np.empty(len(starts), np.bool_)
+    _end_in_letters(data, starts, stops, tables.pages, tables.entries, tables.pool, found)
+    return found
 
 
 def fold_text(text: str) -> str:

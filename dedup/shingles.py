@@ -103,7 +103,7 @@ class Runs(NamedTuple):
     keys
         uint64[n], hash of each run; those of one unit in the order of its text.
     places
-        uint8[n], where in the unit it starts, in parts of 256 of the unit.
+        uint8[n], where in the folded unit it starts, in parts of 256.
     counts
         int32[unit_count], how many each unit has.
     """
@@ -734,6 +734,14 @@ def _list_places(data, start, count, text, begins, sizes, firsts, lasts):
 
 
 @kernel
+def _has(keys, count, key):
+    i = np.int64(0)
+    while i < count and keys[i] != key:
+        i += 1
+    return i < count
+
+
+@kernel
 def _find_stretches(
     data, offsets, left, right, threshold, run_sizes, pages, entries, starts, stops
 ):
@@ -818,6 +826,11 @@ def _find_stretches(
         stops[pair] = -1
         if best_first < 0 or most < threshold * distinct - 1e-6:
             continue
+        # The ends are looked at again: a flag may be that of another shingle.
+        while best_first < best_last and not _has(own_keys, own_count, keys[best_first]):
+            best_first += 1
+        while best_first < best_last and not _has(own_keys, own_count, keys[best_last]):
+            best_last -= 1
         best_position = np.int64(0)
         while best_position < own_count and own_keys[best_position] != keys[best_first]:
             best_position += 1
@@ -835,39 +848,59 @@ def _find_stretches(
 
 
 @kernel
-def _select_runs(data, offsets, hashes, shingle_offsets, spaced_size, pages, entries, rows, steps):
-    """Write at which shingles the runs start, and how far apart their shingles stand."""
+def _select_runs(data, offsets, hashes, shingle_offsets, pages, entries, rows):
+    """Write at which shingles runs start, doubled; one more for a run as in scripts without spaces.
+
+    A text that mixes scripts has runs of both kinds, as each of its parts has alone.
+    """
     count = np.int64(0)
+    spaced_mask, unspaced_mask = np.uint32(_SPACED_MASK), np.uint32(_UNSPACED_MASK)
     for unit in range(len(offsets) - 1):
-        is_spaced = _is_spaced_span(data, offsets[unit], offsets[unit + 1], pages, entries)
-        step = spaced_size if is_spaced else np.int64(_UNSPACED_STEP)
-        mask = np.uint32(_SPACED_MASK if is_spaced else _UNSPACED_MASK)
-        steps[unit] = step
-        for k in range(
-            shingle_offsets[unit], shingle_offsets[unit + 1] - step * (_RUN_SHINGLES - 1)
-        ):
+        for k in range(shingle_offsets[unit], shingle_offsets[unit + 1]):
             # Written in any case: which is taken no processor can foresee.
-            rows[count] = k
-            count += (hashes[k] & mask) == 0
+            rows[count] = 2 * k
+            count += (hashes[k] & spaced_mask) == 0
+        if not _is_spaced_span(data, offsets[unit], offsets[unit + 1], pages, entries):
+            for k in range(shingle_offsets[unit], shingle_offsets[unit + 1]):
+                rows[count] = 2 * k + 1
+                count += (hashes[k] & unspaced_mask) == 0
     return count
 
 
 @kernel
-def _hash_runs(hashes, shingle_offsets, rows, steps, keys, places, counts):
+def _hash_runs(data, offsets, hashes, shingle_offsets, rows, spaced_step, keys, places, counts):
     unit = np.int64(0)
+    count = np.int64(0)
+    at = np.int64(0)
+    points = np.int64(0)
     counts[:] = 0
-    for i in range(len(rows)):
-        k = np.int64(rows[i])
+    for row in rows:
+        k = np.int64(row >> 1)
+        step = np.int64(_UNSPACED_STEP) if row & 1 else spaced_step
+        is_next = shingle_offsets[unit + 1] <= k
         while shingle_offsets[unit + 1] <= k:
             unit += 1
-        state = np.uint64(1)
-        for part in range(_RUN_SHINGLES):
-            state = (state ^ np.uint64(hashes[k + part * steps[unit]])) * _MIX
-            state ^= state >> np.uint64(32)
-        keys[i] = state
         first = shingle_offsets[unit]
-        places[i] = (k - first) * 256 // (shingle_offsets[unit + 1] - first)
+        if k + step * (_RUN_SHINGLES - 1) >= shingle_offsets[unit + 1]:
+            continue
+        state = np.uint64(1 + (row & 1))
+        for part in range(_RUN_SHINGLES):
+            state = (state ^ np.uint64(hashes[k + part * step])) * _MIX
+            state ^= state >> np.uint64(32)
+        keys[count] = state
+        # As many code points stand before it as shingles, about.
+        start = offsets[unit]
+        length = offsets[unit + 1] - start
+        if is_next or count == 0 or k - first < points:
+            at = start
+            points = 0
+        while points < k - first and at < offsets[unit + 1] - 1:
+            at += 1
+            points += (data[at] & 0xC0) != 0x80
+        places[count] = (at - start) * 256 // length
         counts[unit] += 1
+        count += 1
+    return count
 
 
 def hash_shingles(folded: Texts, options: Options) -> Shingles:
@@ -973,24 +1006,30 @@ def sample_runs(folded: Texts, shingles: Shingles, options: Options) -> Runs:
     if not options.stretches:
         return Runs(np.empty(0, np.uint64), np.empty(0, np.uint8), np.zeros(len(folded), np.int32))
     tables = folding_table()
-    rows = np.empty(len(shingles.hashes) + 1, np.int32)
-    steps = np.empty(len(folded), np.int64)
+    rows = np.empty(2 * len(shingles.hashes) + 1, np.int32)
     count = _select_runs(
         folded.data,
         folded.offsets,
         shingles.hashes,
         shingles.offsets,
-        options.shingle_chars,
         tables.pages,
         tables.entries,
         rows,
-        steps,
     )
-    runs = Runs(
-        np.empty(count, np.uint64), np.empty(count, np.uint8), np.empty(len(folded), np.int32)
+    keys, places = np.empty(count, np.uint64), np.empty(count, np.uint8)
+    counts = np.empty(len(folded), np.int32)
+    count = _hash_runs(
+        folded.data,
+        folded.offsets,
+        shingles.hashes,
+        shingles.offsets,
+        rows[:count],
+        options.shingle_chars,
+        keys,
+        places,
+        counts,
     )
-    _hash_runs(shingles.hashes, shingles.offsets, rows[:count], steps, *runs)
-    return runs
+    return Runs(keys[:count], places[:count], counts)
 
 
 def find_stretches(

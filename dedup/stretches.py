@@ -43,6 +43,9 @@ _LEADERS_AT_ONCE = 1 << 14
 _SLACK_BYTES = 24
 _SLACK_PART = 64
 
+# A word that the border of a text would cut is taken whole up to so many bytes.
+_WORD_BYTES = 64
+
 
 @dataclass(frozen=True)
 class Proposals:
@@ -149,9 +152,15 @@ def _sort_by_asker(askers, offsets, order):
 
 
 @kernel
+def _is_inside(byte):
+    """Tell whether a byte may stand inside a word."""
+    return byte >= 128 or 48 <= byte <= 57 or 65 <= byte <= 90 or 97 <= byte <= 122
+
+
+@kernel
 def _propose(
-    first, last, counts, offsets, order, meeting_sources, meetings, places, unit_of, starts, stops,
-    documents, text_offsets, proposal_counts, sources, begins, ends,
+    data, first, last, counts, offsets, order, meeting_sources, meetings, places, unit_of,
+    starts, stops, documents, text_offsets, proposal_counts, sources, begins, ends,
 ):  # fmt: skip
     """Write the proposals of some leaders; return how many."""
     count = np.int64(0)
@@ -184,13 +193,32 @@ def _propose(
                 own_place = length * places[meetings[mine[i], 0]] >> 8
                 place = own_length * places[meetings[mine[i], 1]] >> 8
                 shift = starts[source] + place - own_place
-                begin = max(text_offsets[document], shift - slack)
-                end = min(text_offsets[document + 1], shift + length + slack)
+                least = text_offsets[document]
+                most = text_offsets[document + 1]
                 # A unit is not looked for in itself.
                 if starts[source] < starts[unit]:
-                    end = min(end, max(begin, starts[unit]))
+                    most = min(most, starts[unit])
                 else:
-                    begin = max(begin, min(end, stops[unit]))
+                    least = max(least, stops[unit])
+                begin = max(least, min(most, shift - slack))
+                end = min(most, max(begin, shift + length + slack))
+                # Whole words, unless they are very long.
+                while (
+                    begin > least
+                    and begin > shift - slack - _WORD_BYTES
+                    and (data[begin] & 0xC0 == 0x80 or _is_inside(data[begin - 1]))
+                ):
+                    begin -= 1
+                while begin < end and data[begin] & 0xC0 == 0x80:
+                    begin += 1
+                while (
+                    end < most
+                    and end < shift + length + slack + _WORD_BYTES
+                    and (data[end] & 0xC0 == 0x80 or _is_inside(data[end]))
+                ):
+                    end += 1
+                while end > begin and end < most and data[end] & 0xC0 == 0x80:
+                    end -= 1
                 # Its neighbours have the rest, when they have something.
                 low = i
                 while low > 0 and stops[unit_of[meeting_sources[mine[low - 1]]]] > begin:
@@ -222,15 +250,6 @@ def _propose(
             i = behind
         proposal_counts[leader] = count - before
     return count
-
-
-@kernel
-def _move_to_borders(data, starts, stops):
-    for i in range(len(starts)):
-        while starts[i] < stops[i] and data[starts[i]] & 0xC0 == 0x80:
-            starts[i] += 1
-        while stops[i] > starts[i] and stops[i] < len(data) and data[stops[i]] & 0xC0 == 0x80:
-            stops[i] -= 1
 
 
 def propose_stretches(
@@ -306,6 +325,7 @@ def propose_stretches(
         found = np.empty(most, np.int32)
         begins, ends = np.empty((2, most), np.int64)
         size = _propose(
+            texts.data,
             first,
             last,
             runs.counts,
@@ -324,7 +344,6 @@ def propose_stretches(
             begins,
             ends,
         )
-        _move_to_borders(texts.data, begins[:size], ends[:size])
         return found[:size].copy(), begins[:size].copy(), ends[:size].copy()
 
     bounds = np.append(np.arange(0, max(count, 1), _LEADERS_AT_ONCE), count)
