@@ -96,6 +96,14 @@ def test_keep_last_takes_the_first_copy_out(run: Run, twice: Path) -> None:
     assert out == "Nobody knew it then.\n\nThe ferry leaves at noon from the old pier.\n"
 
 
+def test_sentences_that_are_cut_elsewhere_stay_when_asked_for(run: Run) -> None:
+    first = "The keeper wrote down every ship that passed the island in forty years of service"
+    text = f"{first}, and no one but a child ever read a line of it. {first}."
+    assert run("clean", "-", "-q", stdin=text.encode()).out == text[: -len(first) - 2].encode()
+    out = run("clean", "-", "-q", "--no-stretches", stdin=text.encode()).out
+    assert out == text.encode()
+
+
 def test_numbers_part_two_facts_unless_told_otherwise(run: Run) -> None:
     fact = b"In the first week of March the boats of the town landed %d tonnes of herring."
     text = fact % 137 + b" " + fact % 316

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dedup import scratch as scratch_module
 from dedup.errors import OutputError
-from dedup.orders import find_order
+from dedup.orders import find_order, order_hashes
 from dedup.scratch import Column, Scratch
 
 
@@ -86,6 +86,18 @@ def test_keys_are_sorted_by_threads_as_by_one(monkeypatch: pytest.MonkeyPatch) -
     keys = np.random.default_rng(2).integers(-50, 50, 3000)
     for threads in (1, 2, 3):
         assert np.array_equal(find_order(keys, None, threads), np.argsort(keys, kind="stable"))
+
+
+@pytest.mark.parametrize("known_bits", [0, 5])
+def test_hashes_are_ordered_as_any_keys_are(known_bits: int) -> None:
+    chooser = np.random.default_rng(3)
+    for count in (0, 1, 2, 3, 1000, 50_000):
+        keys = chooser.integers(0, 1 << 63, count, dtype=np.uint64) >> np.uint64(known_bits)
+        # Many that are equal, and many that share their first bits.
+        keys[: count // 3] = keys[count // 3 : 2 * (count // 3)]
+        keys[count // 2 : count // 2 + 500] = 7
+        keys[count // 4 : count // 4 + 200] &= np.uint64((1 << 20) - 1)
+        assert np.array_equal(order_hashes(keys, known_bits), np.argsort(keys, kind="stable"))
 
 
 def test_a_full_disk_is_an_error_and_no_end_of_the_process(
