@@ -11,7 +11,8 @@ that is for the law to say.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,9 @@ from dedup.kernels import kernel
 from dedup.options import Options
 from dedup.orders import order_hashes
 from dedup.pairs import select_repeated
-from dedup.scratch import Scratch
+from dedup.scratch import Column, Scratch
 from dedup.shingles import Runs, find_stretches, measure_sets, score_pairs
-from dedup.slices import map_slices
+from dedup.slices import map_slices, run_slices
 from dedup.units import Units, find_documents
 
 # A run in more units is followed to the first of them only.
@@ -38,6 +39,9 @@ _MOST_SOURCES = 4
 # Keys that are grouped at once, for they fit into a cache then, and leaders.
 _KEYS_AT_ONCE = 1 << 22
 _LEADERS_AT_ONCE = 1 << 14
+
+# What a key that is grouped and a meeting of two leaders take.
+_KEY_BYTES, _MEETING_BYTES = 24, 24
 
 # Bytes that a place in a unit is told by, and in parts of the longer of the two.
 _SLACK_BYTES = 24
@@ -109,15 +113,20 @@ def _group_runs(order, keys, rows, is_first):
 
 
 @kernel
-def _list_meetings(rows, is_first, owners, asks, is_source, askers, sources, meetings):
-    """Write which leaders have a run in common; counts only, while there is no room."""
+def _list_meetings(
+    rows, is_first, owners, asks, is_source, begin, end, places, askers, sources, meetings
+):
+    """Write which leaders share a run with askers of a range, and where it stands in both.
+
+    Counts only, while there is no room.
+    """
     count = np.int64(0)
     first = np.int64(0)
     for k in range(len(rows)):
         if is_first[k]:
             first = k
         asker = owners[k]
-        if not asks[asker]:
+        if not (begin <= asker < end and asks[asker]):
             continue
         last = np.int64(-1)
         for m in range(first, min(k, first + _MOST_PLACES)):
@@ -126,10 +135,10 @@ def _list_meetings(rows, is_first, owners, asks, is_source, askers, sources, mee
                 continue
             last = source
             if len(askers):
-                askers[count] = asker
+                askers[count] = asker - begin
                 sources[count] = source
-                meetings[count, 0] = rows[k]
-                meetings[count, 1] = rows[m]
+                meetings[count, 0] = places[rows[k]]
+                meetings[count, 1] = places[rows[m]]
             count += 1
     return count
 
@@ -159,15 +168,15 @@ def _is_inside(byte):
 
 @kernel
 def _propose(
-    data, first, last, counts, offsets, order, meeting_sources, meetings, places, unit_of,
+    data, first, last, begin_leader, counts, offsets, order, meeting_sources, meetings, unit_of,
     starts, stops, documents, text_offsets, proposal_counts, sources, begins, ends,
 ):  # fmt: skip
     """Write the proposals of some leaders; return how many."""
     count = np.int64(0)
     for leader in range(first, last):
         before = count
-        begin_row = offsets[leader]
-        hits = offsets[leader + 1] - begin_row
+        begin_row = offsets[leader - begin_leader]
+        hits = offsets[leader - begin_leader + 1] - begin_row
         proposal_counts[leader] = 0
         if hits == 0 or hits < _LEAST_SHARE * counts[leader]:
             continue
@@ -177,7 +186,10 @@ def _propose(
         mine = order[begin_row : begin_row + hits]
         keys = np.empty(hits, np.int64)
         for i in range(hits):
-            keys[i] = unit_of[meeting_sources[mine[i]]] << 32 | meetings[mine[i], 0]
+            own_place, place = meetings[mine[i], 0], meetings[mine[i], 1]
+            keys[i] = (
+                unit_of[meeting_sources[mine[i]]] << 16 | np.int64(own_place) << 8 | np.int64(place)
+            )
         mine = mine[np.argsort(keys, kind="mergesort")]
         i = np.int64(0)
         while i < hits:
@@ -190,9 +202,8 @@ def _propose(
                 document = documents[other]
                 own_length = stops[source] - starts[source]
                 slack = length // 2 + (length + own_length) // _SLACK_PART + _SLACK_BYTES
-                own_place = length * places[meetings[mine[i], 0]] >> 8
-                place = own_length * places[meetings[mine[i], 1]] >> 8
-                shift = starts[source] + place - own_place
+                shift = starts[source] + (own_length * np.int64(meetings[mine[i], 1]) >> 8)
+                shift -= length * np.int64(meetings[mine[i], 0]) >> 8
                 least = text_offsets[document]
                 most = text_offsets[document + 1]
                 # A unit is not looked for in itself.
@@ -278,84 +289,107 @@ def propose_stretches(
     """
     scratch = scratch or Scratch()
     count = len(leaders)
-    run_offsets = np.zeros(count + 1, np.int64)
+    run_offsets = scratch.full(count + 1, 0, np.int64)
     np.cumsum(runs.counts, out=run_offsets[1:])
+    most_keys = min(_KEYS_AT_ONCE, scratch.chunk_bytes // threads // _KEY_BYTES)
+    part_bits = (len(runs.keys) // most_keys).bit_length()
+    parts = np.arange((1 << part_bits) + 1)
+    kinds = (np.int32, np.bool_, np.int32)
+    groups = [[Column(scratch, kind) for kind in kinds] for _ in parts[1:]]
+    known = scratch.full(count, 0, np.int32)
 
-    part_bits = (len(runs.keys) // _KEYS_AT_ONCE).bit_length()
-    known = np.zeros(count, np.int32)
-
-    def group(number: int, _: int) -> tuple[NDArray[np.int32], Flags, NDArray[np.int32]]:
+    def group(number: int, _: int) -> None:
         selected = select_repeated(runs.keys, number, part_bits)
         keys = runs.keys[selected]
         rows, is_first = np.empty(len(selected), np.int32), np.empty(len(selected), np.bool_)
         size = _group_runs(order_hashes(keys, part_bits), keys, rows, is_first)
         owners = (np.searchsorted(run_offsets, selected, side="right") - 1).astype(np.int32)
-        return selected[rows[:size]], is_first[:size].copy(), owners[rows[:size]]
+        found = (selected[rows[:size]], is_first[:size], owners[rows[:size]])
+        for column, values in zip(groups[number], found, strict=True):
+            column.extend(values)
 
-    groups = list(map_slices(group, np.arange((1 << part_bits) + 1), threads))
+    run_slices(group, parts, threads)
     for _, _, owners in groups:
-        _count_owners(owners, known)
+        _count_owners(owners.values, known)
     # Of four leaders that share a run, three share too few.
     asks = long & (known >= _LEAST_SHARE * runs.counts) & (known > 0)
     is_source = np.ones(count, np.bool_)
     if has_reference:
         is_source = leaders < border
         asks &= ~is_source
-
-    def meet(number: int, _: int) -> tuple[NDArray[np.int32], ...]:
-        nothing = np.empty((0, 2), np.int32)
-        found = (*groups[number], asks, is_source)
-        most = _list_meetings(*found, nothing[:, 0], nothing[:, 1], nothing)
-        columns = np.empty(most, np.int32), np.empty(most, np.int32), np.empty((most, 2), np.int32)
-        if most:
-            _list_meetings(*found, *columns)
-        return columns
-
-    parts = list(map_slices(meet, np.arange((1 << part_bits) + 1), threads))
-    askers, sources, meetings = (np.concatenate(column) for column in zip(*parts, strict=True))
-    del parts
-    offsets = np.zeros(count + 2, np.int64)
-    order = np.empty(len(askers), np.int32)
-    _sort_by_asker(askers, offsets, order)
     documents = find_documents(units, leaders, scratch)
-    proposal_counts = np.zeros(count, np.int32)
+    proposal_counts = scratch.full(count, 0, np.int32)
+    columns = [Column(scratch, kind) for kind in (np.int32, np.int64, np.int64)]
+    # Askers of which the meetings may be many enough to fill a chunk.
+    weights = np.cumsum(np.where(asks, known, 0) * (_MOST_PLACES * _MEETING_BYTES))
+    steps = np.arange(scratch.chunk_bytes, int(weights[-1]) if count else 0, scratch.chunk_bytes)
+    ends = np.unique([0, *np.searchsorted(weights, steps).tolist(), count])
 
-    def propose(first: int, last: int) -> tuple[NDArray[np.int32], Positions, Positions]:
-        most = int(offsets[last] - offsets[first])
-        found = np.empty(most, np.int32)
-        begins, ends = np.empty((2, most), np.int64)
-        size = _propose(
-            texts.data,
-            first,
-            last,
-            runs.counts,
-            offsets,
-            order,
-            sources,
-            meetings,
-            runs.places,
-            leaders,
-            units.starts,
-            units.stops,
-            documents,
-            texts.offsets,
-            proposal_counts,
-            found,
-            begins,
-            ends,
-        )
-        return found[:size].copy(), begins[:size].copy(), ends[:size].copy()
+    for begin, end in pairwise(ends.tolist()):
 
-    bounds = np.append(np.arange(0, max(count, 1), _LEADERS_AT_ONCE), count)
-    found = list(map_slices(propose, bounds, threads))
-    proposal_offsets = np.zeros(count + 1, np.int64)
+        def meet(
+            number: int, _: int, begin: int = begin, end: int = end
+        ) -> tuple[NDArray[Any], ...]:
+            found = [column.values for column in groups[number]]
+            asked = (*found, asks, is_source, begin, end, runs.places)
+            nothing = np.empty((0, 2), np.uint8)
+            no_leaders = np.empty(0, np.int32)
+            most = _list_meetings(*asked, no_leaders, no_leaders, nothing)
+            rooms = (
+                np.empty(most, np.int32),
+                np.empty(most, np.int32),
+                np.empty((most, 2), np.uint8),
+            )
+            if most:
+                _list_meetings(*asked, *rooms)
+            return rooms
+
+        met = list(map_slices(meet, parts, threads))
+        askers, sources, meetings = (np.concatenate(column) for column in zip(*met, strict=True))
+        del met
+        offsets = np.zeros(end - begin + 2, np.int64)
+        order = np.empty(len(askers), np.int32)
+        _sort_by_asker(askers, offsets, order)
+
+        def propose(
+            first: int,
+            last: int,
+            begin: int = begin,
+            offsets: Positions = offsets,
+            order: NDArray[np.int32] = order,
+            sources: NDArray[np.int32] = sources,
+            meetings: NDArray[np.uint8] = meetings,
+        ) -> tuple[NDArray[Any], ...]:
+            most = int(offsets[last - begin] - offsets[first - begin])
+            found = np.empty(most, np.int32), np.empty(most, np.int64), np.empty(most, np.int64)
+            size = _propose(
+                texts.data,
+                first,
+                last,
+                begin,
+                runs.counts,
+                offsets,
+                order,
+                sources,
+                meetings,
+                leaders,
+                units.starts,
+                units.stops,
+                documents,
+                texts.offsets,
+                proposal_counts,
+                *found,
+            )
+            return tuple(column[:size].copy() for column in found)
+
+        bounds = np.append(np.arange(begin, max(end, begin + 1), _LEADERS_AT_ONCE), end)
+        for part in map_slices(propose, bounds, threads):
+            for column, values in zip(columns, part, strict=True):
+                column.extend(values)
+        scratch.keep_to_room()
+    proposal_offsets = scratch.full(count + 1, 0, np.int64)
     np.cumsum(proposal_counts, out=proposal_offsets[1:])
-    return Proposals(
-        proposal_offsets,
-        np.concatenate([part[0] for part in found]),
-        np.concatenate([part[1] for part in found]),
-        np.concatenate([part[2] for part in found]),
-    )
+    return Proposals(proposal_offsets, *(column.values for column in columns))
 
 
 def match_stretches(
