@@ -46,46 +46,36 @@ _CLEARLY = 3.0
 
 
 @kernel
-def _find_places(sorted_ids, order, low, high, word, least, most):
-    """Return where the occurrences of a word start in `order`, and how many lie in a stretch."""
-    stop = high
-    while low < high:
-        middle = (low + high) // 2
-        if sorted_ids[middle] < word:
-            low = middle + 1
-        else:
-            high = middle
-    # Galloping over what lies before the stretch: common words of long texts.
-    step = np.int64(1)
-    while low + step < stop and sorted_ids[low + step] == word and order[low + step] < least:
-        low += step
-        step *= 2
-    while step >= 1:
-        if low + step < stop and sorted_ids[low + step] == word and order[low + step] < least:
-            low += step
-        step //= 2
-    if low < stop and sorted_ids[low] == word and order[low] < least:
-        low += 1
-    count = np.int64(0)
-    while (
-        count <= _MOST_PLACES
-        and low + count < stop
-        and sorted_ids[low + count] == word
-        and order[low + count] < most
-    ):
-        count += 1
-    return low, count
-
-
-@kernel
 def _density(counts, i, words_x, j, words_y):
     """Return how often a word stands in the two texts, its own copy all but apart."""
     return max((counts[i] - 0.7) / words_x, (counts[j] - 0.7) / words_y)
 
 
 @kernel
+def _is_one_run(ids_a, ids_b):
+    """Tell whether two stretches are the same, and that from some word on it is seen.
+
+    What follows would come to the same; of passages that are copied word for word,
+    this is most of the work.
+    """
+    n = len(ids_a)
+    if n != len(ids_b) or n < _SURE_WORDS:
+        return False
+    for i in range(n):
+        if ids_a[i] != ids_b[i]:
+            return False
+    for i in range(n):
+        count = np.int64(0)
+        for j in range(n):
+            count += np.int64(ids_b[j] == ids_b[i])
+        if count <= _MOST_PLACES:
+            return True
+    return False
+
+
+@kernel
 def _match(
-    ids, weights, sorted_ids, order, counts, words_x, y_start, y_stop, own,
+    ids, weights, counts, heads, words_x, words_y, own,
     a0, a1, b0, b1, diagonal, fidelity, most_gain,
     partner_a, gain_a, partner_b, gain_b,
 ):  # fmt: skip
@@ -93,20 +83,44 @@ def _match(
 
     `partner_a`, `partner_b`: position in the other stretch, or -1. `gain_a`,
     `gain_b`: what the word speaks for where it has a partner. With `own`, both
-    stand in one text, and partners in the second stretch come earlier.
+    stand in one text, and partners in the second stretch come earlier. `heads`
+    int32[distinct_count] is -1 throughout, before and behind.
     """
     na = a1 - a0
     nb = b1 - b0
-    words_y = y_stop - y_start
-    place = np.empty(na, np.int64)
-    many = np.empty(na, np.int64)
+    ids_a, ids_b = ids[a0:a1], ids[b0:b1]
+    if (not own or b0 < a0) and _is_one_run(ids_a, ids_b):
+        for i in range(na):
+            partner_a[i] = partner_b[i] = i
+            gain_a[i] = gain_b[i] = most_gain * weights[a0 + i] * 0.25
+        return
     partner_a[:] = -1
     partner_b[:] = -1
     gain_a[:] = 0.0
     gain_b[:] = 0.0
+    # Places of each word in the second stretch, one after the other, and how many
+    # follow: a table of all words is 5 times as fast as searching in sorted ones.
+    nexts = np.empty(nb, np.int32)
+    behind_too = np.empty(nb, np.int32)
+    for j in range(nb - 1, -1, -1):
+        later = heads[ids_b[j]]
+        nexts[j] = later
+        behind_too[j] = 1 if later < 0 else behind_too[later] + 1
+        heads[ids_b[j]] = j
+    place = np.empty(na, np.int32)
+    many = np.empty(na, np.int32)
     for i in range(na):
-        most = min(b1, a0 + i) if own else b1
-        place[i], many[i] = _find_places(sorted_ids, order, y_start, y_stop, ids[a0 + i], b0, most)
+        j = heads[ids_a[i]]
+        place[i] = j
+        many[i] = 0 if j < 0 else min(behind_too[j], _MOST_PLACES + 1)
+        if own:
+            count = 0
+            while count < many[i] and b0 + j < a0 + i:
+                j = nexts[j]
+                count += 1
+            many[i] = count
+    for j in range(nb):
+        heads[ids_b[j]] = -1
     most_runs = 4 * na + 16
     run_a = np.empty(most_runs, np.int64)
     run_b = np.empty(most_runs, np.int64)
@@ -115,28 +129,28 @@ def _match(
     for i in range(na):
         if many[i] == 0 or many[i] > _MOST_PLACES:
             continue
+        word_before = ids_a[i - 1] if i > 0 else np.int32(-1)
+        word_behind = ids_a[i + 1] if i + 1 < na else np.int32(-1)
+        is_listed = i > 0 and 0 < many[i - 1] <= _MOST_PLACES
+        j = np.int64(place[i])
         for k in range(many[i]):
-            j = order[place[i] + k] - b0
-            if (
-                i > 0
-                and j > 0
-                and ids[a0 + i - 1] == ids[b0 + j - 1]
-                and 0 < many[i - 1] <= _MOST_PLACES
-            ):
+            if k:
+                j = np.int64(nexts[j])
+            same_before = j > 0 and ids_b[j - 1] == word_before
+            same_behind = j + 1 < nb and ids_b[j + 1] == word_behind
+            if not (same_before or same_behind) or (same_before and is_listed):
                 continue
             before = np.int64(0)
-            while (
-                i > before and j > before and ids[a0 + i - before - 1] == ids[b0 + j - before - 1]
-            ):
+            while i > before and j > before and ids_a[i - before - 1] == ids_b[j - before - 1]:
                 before += 1
             length = before + 1
             while (
                 i - before + length < na
                 and j - before + length < nb
-                and ids[a0 + i - before + length] == ids[b0 + j - before + length]
+                and ids_a[i - before + length] == ids_b[j - before + length]
             ):
                 length += 1
-            if length >= 2 and runs < most_runs:
+            if runs < most_runs:
                 run_a[runs] = i - before
                 run_b[runs] = j - before
                 # Of equal lengths, the nearest to the diagonal of the core.
@@ -193,8 +207,10 @@ def _match(
             expected = partner_a[near] + i - near
         best = np.int64(-1)
         distance = np.int64(1) << 60
+        j = np.int64(place[i])
         for k in range(many[i]):
-            j = order[place[i] + k] - b0
+            if k:
+                j = np.int64(nexts[j])
             if partner_b[j] < 0 and abs(j - expected) < distance:
                 distance = abs(j - expected)
                 best = j
@@ -216,23 +232,23 @@ def _evidence(fidelity, chance):
 
 
 @kernel
-def _step(partner, gain, weights, at, k, low, high, loss):
-    """Return what one word adds, when the other stretch is [low, high)."""
-    if low <= partner[k] < high:
-        return gain[k]
-    return -loss * weights[at + k] * 0.25
+def _weigh(partner, gain, weights, at, low, high, loss, values):
+    """Write what each word adds, when the other stretch is [low, high)."""
+    for k in range(len(partner)):
+        is_in = (partner[k] >= low) & (partner[k] < high)
+        values[k] = gain[k] if is_in else -loss * weights[at + k] * 0.25
 
 
 @kernel
-def _reach(partner, gain, weights, at, anchor, forward, low, high, loss, most_drop):
+def _reach(values, anchor, forward, most_drop):
     """Return where the sum from an anchor on is greatest, before it drops too far."""
     best = 0.0
     total = 0.0
     found = anchor
     if forward:
         k = anchor
-        while k < len(partner) and total >= best - most_drop:
-            total += _step(partner, gain, weights, at, k, low, high, loss)
+        while k < len(values) and total >= best - most_drop:
+            total += values[k]
             k += 1
             if total > best:
                 best = total
@@ -240,7 +256,7 @@ def _reach(partner, gain, weights, at, anchor, forward, low, high, loss, most_dr
     else:
         k = anchor - 1
         while k >= 0 and total >= best - most_drop:
-            total += _step(partner, gain, weights, at, k, low, high, loss)
+            total += values[k]
             if total > best:
                 best = total
                 found = k
@@ -249,7 +265,7 @@ def _reach(partner, gain, weights, at, anchor, forward, low, high, loss, most_dr
 
 
 @kernel
-def _fit(partner, gain, weights, at, first, last, low, high, loss, most_drop):
+def _fit(values, first, last, most_drop):
     """Return the best stretch in [first, last) and how far it goes on from there."""
     best = 0.0
     peak = 0.0
@@ -258,7 +274,7 @@ def _fit(partner, gain, weights, at, first, last, low, high, loss, most_drop):
     start = first
     stop = first
     for k in range(first, last):
-        total += _step(partner, gain, weights, at, k, low, high, loss)
+        total += values[k]
         peak = max(peak, total)
         if total <= 0.0 or total < peak - most_drop:
             total = 0.0
@@ -270,9 +286,7 @@ def _fit(partner, gain, weights, at, first, last, low, high, loss, most_drop):
             stop = k + 1
     if start == stop:
         return start, stop
-    stop = _reach(partner, gain, weights, at, stop, True, low, high, loss, most_drop)
-    start = _reach(partner, gain, weights, at, start, False, low, high, loss, most_drop)
-    return start, stop
+    return _reach(values, start, False, most_drop), _reach(values, stop, True, most_drop)
 
 
 @kernel
@@ -296,7 +310,7 @@ def _add_up(weights, partner_a, gain_a, partner_b, a0, b0, s, e, t, f, loss, out
 
 @kernel
 def _align(
-    ids, weights, sorted_ids, order, counts, x_start, x_stop, x_core, y_start, y_stop, y_core,
+    ids, weights, counts, heads, x_start, x_stop, x_core, y_start, y_stop, y_core,
     window, fidelity, most_gain, loss, most_drop, out, links,
 ):  # fmt: skip
     """Find the passage around a core; return its evidence, 0 where there is none.
@@ -306,19 +320,22 @@ def _align(
     """
     own = x_start == y_start
     words_x = x_stop - x_start
+    words_y = y_stop - y_start
     diagonal = x_core - y_core
     partner_a = np.empty(4 * window, np.int64)
     partner_b = np.empty(4 * window, np.int64)
     gain_a = np.empty(4 * window, np.float64)
     gain_b = np.empty(4 * window, np.float64)
+    value_a = np.empty(4 * window, np.float64)
+    value_b = np.empty(4 * window, np.float64)
     a0 = max(x_start, x_core - 2 * window)
     a1 = min(x_stop, x_core + 2 * window)
     b0 = max(y_start, y_core - 2 * window)
     b1 = min(y_stop, y_core + 2 * window)
-    pa, ga = partner_a[: a1 - a0], gain_a[: a1 - a0]
-    pb, gb = partner_b[: b1 - b0], gain_b[: b1 - b0]
+    pa, ga, va = partner_a[: a1 - a0], gain_a[: a1 - a0], value_a[: a1 - a0]
+    pb, gb, vb = partner_b[: b1 - b0], gain_b[: b1 - b0], value_b[: b1 - b0]
     _match(
-        ids, weights, sorted_ids, order, counts, words_x, y_start, y_stop, own,
+        ids, weights, counts, heads, words_x, words_y, own,
         a0, a1, b0, b1, diagonal, fidelity, most_gain, pa, ga, pb, gb,
     )  # fmt: skip
     out[4] = 0
@@ -329,10 +346,12 @@ def _align(
     for _ in range(_MOST_ROUNDS):
         # At first every partner in the window counts: a side that sees only what
         # the other has reached cannot grow, for neither can the other.
-        new_s, new_e = _fit(pa, ga, weights, a0, s, e, low, high, loss, most_drop)
+        _weigh(pa, ga, weights, a0, low, high, loss, va)
+        new_s, new_e = _fit(va, s, e, most_drop)
         if new_s == new_e:
             return 0.0
-        new_t, new_f = _fit(pb, gb, weights, b0, t, f, new_s, new_e, loss, most_drop)
+        _weigh(pb, gb, weights, b0, new_s, new_e, loss, vb)
+        new_t, new_f = _fit(vb, t, f, most_drop)
         if own:
             new_f = min(new_f, a0 + new_s - b0)
         if new_t >= new_f:
@@ -353,16 +372,18 @@ def _align(
         b1 = min(out[0] if own else y_stop, b0 + 2 * window)
         if a0 == a1 or b0 >= b1:
             break
-        pa, ga = partner_a[: a1 - a0], gain_a[: a1 - a0]
-        pb, gb = partner_b[: b1 - b0], gain_b[: b1 - b0]
+        pa, ga, va = partner_a[: a1 - a0], gain_a[: a1 - a0], value_a[: a1 - a0]
+        pb, gb, vb = partner_b[: b1 - b0], gain_b[: b1 - b0], value_b[: b1 - b0]
         _match(
-            ids, weights, sorted_ids, order, counts, words_x, y_start, y_stop, own,
+            ids, weights, counts, heads, words_x, words_y, own,
             a0, a1, b0, b1, a0 - b0, fidelity, most_gain, pa, ga, pb, gb,
         )  # fmt: skip
         e, f = np.int64(0), b1 - b0
         for _ in range(_MOST_ROUNDS):
-            new_e = _reach(pa, ga, weights, a0, 0, True, 0, f, loss, most_drop)
-            new_f = _reach(pb, gb, weights, b0, 0, True, 0, new_e, loss, most_drop)
+            _weigh(pa, ga, weights, a0, 0, f, loss, va)
+            new_e = _reach(va, 0, True, most_drop)
+            _weigh(pb, gb, weights, b0, 0, new_e, loss, vb)
+            new_f = _reach(vb, 0, True, most_drop)
             if new_e == e and new_f == f:
                 break
             e, f = new_e, new_f
@@ -378,16 +399,18 @@ def _align(
         if a0 >= a1 or b0 == b1:
             break
         na, nb = a1 - a0, b1 - b0
-        pa, ga = partner_a[:na], gain_a[:na]
-        pb, gb = partner_b[:nb], gain_b[:nb]
+        pa, ga, va = partner_a[:na], gain_a[:na], value_a[:na]
+        pb, gb, vb = partner_b[:nb], gain_b[:nb], value_b[:nb]
         _match(
-            ids, weights, sorted_ids, order, counts, words_x, y_start, y_stop, own,
+            ids, weights, counts, heads, words_x, words_y, own,
             a0, a1, b0, b1, a1 - b1, fidelity, most_gain, pa, ga, pb, gb,
         )  # fmt: skip
         s, t = na, np.int64(0)
         for _ in range(_MOST_ROUNDS):
-            new_s = _reach(pa, ga, weights, a0, na, False, t, nb, loss, most_drop)
-            new_t = _reach(pb, gb, weights, b0, nb, False, new_s, na, loss, most_drop)
+            _weigh(pa, ga, weights, a0, t, nb, loss, va)
+            new_s = _reach(va, na, False, most_drop)
+            _weigh(pb, gb, weights, b0, new_s, na, loss, vb)
+            new_t = _reach(vb, nb, False, most_drop)
             if new_s == s and new_t == t:
                 break
             s, t = new_s, new_t
@@ -401,7 +424,7 @@ def _align(
 
 @kernel
 def align_core(
-    ids, weights, sorted_ids, order, counts, offsets, fingerprints, left, right,
+    ids, weights, counts, heads, offsets, fingerprints, left, right,
     left_core, right_core, window, fidelity, most_gain, loss, most_drop, row, links,
 ):  # fmt: skip
     """Find the passage around a core; return its evidence, 0 where there is none.
@@ -417,7 +440,7 @@ def align_core(
     x, y = (left, right) if swapped else (right, left)
     x_core, y_core = (left_core, right_core) if swapped else (right_core, left_core)
     total = _align(
-        ids, weights, sorted_ids, order, counts, offsets[x], offsets[x + 1], x_core,
+        ids, weights, counts, heads, offsets[x], offsets[x + 1], x_core,
         offsets[y], offsets[y + 1], y_core, window, fidelity, most_gain, loss, most_drop,
         row, links,
     )  # fmt: skip
@@ -448,10 +471,10 @@ def _list_row(heads, nexts, of_node, count, base, start, stop, row):
 
 @kernel
 def align_cores(
-    ids, weights, sorted_ids, order, counts, offsets, fingerprints, text_of,
-    lefts, rights, spare, first, last,
+    ids, weights, counts, distinct_count, offsets, fingerprints, text_of,
+    lefts, rights, spare, pair_firsts, pair_lasts,
     window, fidelity, most_gain, loss, most_drop, least_evidence, least_quarters, least_share,
-    rows, found_cores, evidence,
+    rows, found_cores, evidence, row_counts,
 ):  # fmt: skip
     """Write the passages around some cores; return how many.
 
@@ -462,82 +485,86 @@ def align_cores(
     """
     found = np.int64(0)
     tried = np.empty((_TRIED, 2), np.int64)
-    tried_count = np.int64(0)
     out = np.empty(5, np.int64)
     links = np.empty((0, 2), np.int64)
-    heads = np.empty(0, np.int64)
+    places = np.full(distinct_count, -1, np.int32)
     nexts = np.empty(256, np.int64)
     of_node = np.empty(256, np.int64)
-    nodes = np.int64(0)
-    for c in range(first, last):
-        left = np.int64(text_of[lefts[c]])
-        right = np.int64(text_of[rights[c]])
+    for p in range(len(pair_firsts)):
+        before = found
+        left = np.int64(text_of[lefts[pair_firsts[p]]])
+        right = np.int64(text_of[rights[pair_firsts[p]]])
         base = offsets[right]
-        if c == first or text_of[lefts[c - 1]] != left or text_of[rights[c - 1]] != right:
-            heads = np.full(((offsets[right + 1] - base) >> _CELL_SHIFT) + 1, -1, np.int64)
-            nodes = np.int64(0)
-            tried_count = np.int64(0)
-        known = False
-        node = heads[(rights[c] - base) >> _CELL_SHIFT]
-        while node >= 0 and not known:
-            row = rows[of_node[node]]
-            known = row[2] <= rights[c] < row[3] and (
-                spare[c] or _passes(row, lefts[c], rights[c], window)
-            )
-            node = nexts[node]
-        for k in range(min(tried_count, _TRIED)):
-            known |= (
-                abs(tried[k, 0] - lefts[c]) <= window // 2
-                and abs(tried[k, 1] - rights[c]) <= window // 2
-            )
-        if known:
-            continue
-        total = align_core(
-            ids, weights, sorted_ids, order, counts, offsets, fingerprints, left, right,
-            lefts[c], rights[c], window, fidelity, most_gain, loss, most_drop, out, links,
-        )  # fmt: skip
-        if total < least_evidence or not _is_long_enough(weights, out, least_quarters, least_share):
-            tried[tried_count % _TRIED, 0] = lefts[c]
-            tried[tried_count % _TRIED, 1] = rights[c]
-            tried_count += 1
-            continue
-        merged = np.int64(-1)
-        for cell in range((out[2] - base) >> _CELL_SHIFT, ((out[3] - 1 - base) >> _CELL_SHIFT) + 1):
-            node = heads[cell]
-            while node >= 0 and merged < 0:
+        heads = np.full(((offsets[right + 1] - base) >> _CELL_SHIFT) + 1, -1, np.int64)
+        nodes = np.int64(0)
+        tried_count = np.int64(0)
+        for c in range(pair_firsts[p], pair_lasts[p]):
+            known = False
+            node = heads[(rights[c] - base) >> _CELL_SHIFT]
+            while node >= 0 and not known:
                 row = rows[of_node[node]]
-                if min(row[1], out[1]) > max(row[0], out[0]) and min(row[3], out[3]) > max(
-                    row[2], out[2]
-                ):
-                    if _passes(
-                        row, (out[0] + out[1]) // 2, (out[2] + out[3]) // 2, window
-                    ) or _passes(out, (row[0] + row[1]) // 2, (row[2] + row[3]) // 2, window):
-                        merged = of_node[node]
-                    elif total < _CLEARLY * least_evidence:
-                        known = True
+                known = row[2] <= rights[c] < row[3] and (
+                    spare[c] or _passes(row, lefts[c], rights[c], window)
+                )
                 node = nexts[node]
-        if merged < 0 and known:
-            continue
-        if merged >= 0 and left == right:
-            # Together the sides might meet.
-            continue
-        if merged >= 0:
-            row = rows[merged]
-            row[0] = min(row[0], out[0])
-            row[1] = max(row[1], out[1])
-            row[2] = min(row[2], out[2])
-            row[3] = max(row[3], out[3])
-            row[4] = max(row[4], out[4])
-            evidence[merged] = max(evidence[merged], total)
-        else:
-            merged = found
-            rows[found] = out
-            found_cores[found] = c
-            evidence[found] = total
-            found += 1
-        nexts, of_node, nodes = _list_row(
-            heads, nexts, of_node, nodes, base, rows[merged, 2], rows[merged, 3], merged
-        )
+            for k in range(min(tried_count, _TRIED)):
+                known |= (
+                    abs(tried[k, 0] - lefts[c]) <= window // 2
+                    and abs(tried[k, 1] - rights[c]) <= window // 2
+                )
+            if known:
+                continue
+            total = align_core(
+                ids, weights, counts, places, offsets, fingerprints, left, right,
+                lefts[c], rights[c], window, fidelity, most_gain, loss, most_drop, out, links,
+            )  # fmt: skip
+            if total < least_evidence or not _is_long_enough(
+                weights, out, least_quarters, least_share
+            ):
+                tried[tried_count % _TRIED, 0] = lefts[c]
+                tried[tried_count % _TRIED, 1] = rights[c]
+                tried_count += 1
+                continue
+            merged = np.int64(-1)
+            for cell in range(
+                (out[2] - base) >> _CELL_SHIFT, ((out[3] - 1 - base) >> _CELL_SHIFT) + 1
+            ):
+                node = heads[cell]
+                while node >= 0 and merged < 0:
+                    row = rows[of_node[node]]
+                    if min(row[1], out[1]) > max(row[0], out[0]) and min(row[3], out[3]) > max(
+                        row[2], out[2]
+                    ):
+                        if _passes(
+                            row, (out[0] + out[1]) // 2, (out[2] + out[3]) // 2, window
+                        ) or _passes(out, (row[0] + row[1]) // 2, (row[2] + row[3]) // 2, window):
+                            merged = of_node[node]
+                        elif total < _CLEARLY * least_evidence:
+                            known = True
+                    node = nexts[node]
+            if merged < 0 and known:
+                continue
+            if merged >= 0 and left == right:
+                # Together the sides might meet.
+                continue
+            if merged >= 0:
+                row = rows[merged]
+                row[0] = min(row[0], out[0])
+                row[1] = max(row[1], out[1])
+                row[2] = min(row[2], out[2])
+                row[3] = max(row[3], out[3])
+                row[4] = max(row[4], out[4])
+                evidence[merged] = max(evidence[merged], total)
+            else:
+                merged = found
+                rows[found] = out
+                found_cores[found] = c
+                evidence[found] = total
+                found += 1
+            nexts, of_node, nodes = _list_row(
+                heads, nexts, of_node, nodes, base, rows[merged, 2], rows[merged, 3], merged
+            )
+        row_counts[p] = found - before
     return found
 
 

@@ -13,11 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.columns import Flags, Positions
+from dedup.columns import Flags
 from dedup.kernels import kernel
+from dedup.scratch import Scratch
 from dedup.seeds import Seeds
-from dedup.slices import map_slices
-from dedup.words import Words
+from dedup.slices import cut_slices, map_slices
+from dedup.words import Numbers, Words, join_parts, narrow_kind
+
+# Links between places that a thread takes at a time, about.
+_LINKS_A_SLICE = 1 << 19
+
+# A run in too many places is followed to so many of them.
+_MOST_CAPPED = 2
 
 # Words up to which runs are told apart by length.
 _MOST_RUN_WORDS = 256
@@ -32,76 +39,111 @@ class Cores:
     Attributes
     ----------
     lefts, rights
-        int64[n], a word of the earlier place and one of the later.
-    supports
-        int64[n], seeds nearby.
+        int[n], a word of the earlier place and one of the later.
     spare
         bool[n], whether it is made of nothing but seeds that stand in too many
         places to follow each: enough to find one earlier place for each later.
+    capped_count
+        Seeds in so many places that not all of them were followed.
     """
 
-    lefts: Positions
-    rights: Positions
-    supports: Positions
+    lefts: Numbers
+    rights: Numbers
     spare: Flags
+    capped_count: int
+
+
+@kernel
+def _mark_capped(ranks, firsts, most_places, capped):
+    """Mark the places of seeds that stand in too many; return how many such seeds there are."""
+    sizes = np.zeros(len(firsts), np.int32)
+    for k in range(len(firsts)):
+        sizes[firsts[k]] += 1
+    count = np.int64(0)
+    for k in range(len(firsts)):
+        capped[k] = sizes[firsts[k]] > most_places
+        count += np.int64(capped[k] & (ranks[k] == firsts[k]))
+    return count
+
+
+@kernel
+def _count_links(offsets, places, ranks, firsts, capped, most_capped, links):
+    """Add to each text how many earlier places the seeds in it have that are followed."""
+    k = np.int64(0)
+    for t in range(len(offsets) - 1):
+        while k < len(places) and places[k] < offsets[t + 1]:
+            earlier = np.int64(ranks[k] - firsts[k])
+            links[t] += min(earlier, most_capped) if capped[k] else earlier
+            k += 1
+
+
+@kernel
+def _begins_run(ids, text_of, i, j, first):
+    """Tell whether the words before two places differ, or one of the places begins a text."""
+    return i == first or j == 0 or ids[i - 1] != ids[j - 1] or text_of[j - 1] != text_of[j]
+
+
+@kernel
+def _grown(column, count):
+    grown = np.empty(max(count, 2 * len(column)), column.dtype)
+    grown[: len(column)] = column
+    return grown
 
 
 @kernel
 def _find_cores(
     ids, offsets, text_of, fingerprints,
-    places, ranks, firsts, groups, sizes, most_places,
-    run_places, run_ranks, run_firsts, run_groups, run_sizes, most_run_places,
+    places, ranks, firsts, groups, is_capped,
+    run_places, run_ranks, run_firsts, run_groups, is_run_capped,
     first_text, last_text, cell_words, least_support,
-    lefts, rights, supports, spare,
 ):  # fmt: skip
-    """Write the cores of which the later place is in some texts; return how many."""
+    """Return the cores of which the later place is in some texts: lefts, rights, spare."""
     found = np.int64(0)
+    lefts = np.empty(1 << 10, groups.dtype)
+    rights = np.empty(1 << 10, groups.dtype)
+    spare = np.empty(1 << 10, np.bool_)
     at = np.searchsorted(places, offsets[first_text])
     run_at = np.searchsorted(run_places, offsets[first_text])
     for t in range(first_text, last_text):
         stop = at
+        count = np.int64(0)
         while stop < len(places) and places[stop] < offsets[t + 1]:
+            count += 0 if is_capped[stop] else ranks[stop] - firsts[stop]
             stop += 1
         run_stop = run_at
         while run_stop < len(run_places) and run_places[run_stop] < offsets[t + 1]:
+            if is_run_capped[run_stop]:
+                count += min(run_ranks[run_stop] - run_firsts[run_stop], _MOST_CAPPED)
+            else:
+                for g in range(run_firsts[run_stop], run_ranks[run_stop]):
+                    count += np.int64(
+                        _begins_run(ids, text_of, run_places[run_stop], run_groups[g], offsets[t])
+                    )
             run_stop += 1
-        count = np.int64(0)
-        for k in range(at, stop):
-            if sizes[k] <= most_places:
-                count += ranks[k] - firsts[k]
-        for k in range(run_at, run_stop):
-            count += min(run_ranks[k] - run_firsts[k], most_run_places)
-        point_i = np.empty(count, np.int64)
-        point_j = np.empty(count, np.int64)
-        weight = np.empty(count, np.int64)
+        point_i = np.empty(count, groups.dtype)
+        point_j = np.empty(count, groups.dtype)
+        weight = np.empty(count, np.int32)
         capped = np.zeros(count, np.bool_)
         count = 0
         for k in range(at, stop):
-            if sizes[k] <= most_places:
+            if not is_capped[k]:
                 for g in range(firsts[k], ranks[k]):
                     point_i[count] = places[k]
                     point_j[count] = groups[g]
                     weight[count] = 1
                     count += 1
         for k in range(run_at, run_stop):
-            i = run_places[k]
+            i = np.int64(run_places[k])
             earlier = run_ranks[k] - run_firsts[k]
-            is_capped = run_sizes[k] > most_run_places
-            if is_capped:
-                earlier = min(earlier, np.int64(2))
+            if is_run_capped[k]:
+                earlier = min(earlier, _MOST_CAPPED)
             for e in range(earlier):
                 # Where there are too many, the first place and the one before this.
-                g = run_ranks[k] - 1 if is_capped and e == 1 else run_firsts[k] + e
-                j = run_groups[g]
+                g = run_ranks[k] - 1 if is_run_capped[k] and e == 1 else run_firsts[k] + e
+                j = np.int64(run_groups[g])
                 # Only where a run begins; a text that repeats one passage all
                 # through would have but one such place.
-                if (
-                    not is_capped
-                    and i > offsets[t]
-                    and j > 0
-                    and ids[i - 1] == ids[j - 1]
-                    and text_of[j - 1] == text_of[j]
-                ):
+                if not is_run_capped[k] and not _begins_run(ids, text_of, i, j, offsets[t]):
                     continue
                 point_i[count] = i
                 point_j[count] = j
@@ -115,11 +157,11 @@ def _find_cores(
                 ):
                     length += 1
                 weight[count] = least_support + length // 4
-                capped[count] = is_capped
+                capped[count] = is_run_capped[k]
                 count += 1
         at = stop
         run_at = run_stop
-        order = np.argsort(point_j[:count], kind="mergesort")
+        order = np.argsort(point_j, kind="mergesort")
         first = np.int64(0)
         while first < count:
             left = text_of[point_j[order[first]]]
@@ -129,14 +171,17 @@ def _find_cores(
                 total += weight[order[last]]
                 last += 1
             if total >= least_support:
+                if found + last - first > len(lefts):
+                    lefts = _grown(lefts, found + last - first)
+                    rights = _grown(rights, found + last - first)
+                    spare = _grown(spare, found + last - first)
                 found = _gather_cells(
                     point_i, point_j, weight, capped, order[first:last],
                     offsets[t], offsets[left], fingerprints[left] > fingerprints[t],
-                    cell_words, least_support,
-                    lefts, rights, supports, spare, found,
+                    cell_words, least_support, lefts, rights, spare, found,
                 )  # fmt: skip
             first = last
-    return found
+    return lefts[:found].copy(), rights[:found].copy(), spare[:found].copy()
 
 
 @kernel
@@ -150,8 +195,7 @@ def _is_before(point_i, point_j, one, other, swapped):
 @kernel
 def _gather_cells(
     point_i, point_j, weight, capped, rows, base_i, base_j, swapped,
-    cell_words, least_support,
-    lefts, rights, supports, spare, found,
+    cell_words, least_support, lefts, rights, spare, found,
 ):  # fmt: skip
     """Write the cells of one pair of texts that have support in and around them.
 
@@ -211,22 +255,14 @@ def _gather_cells(
             break
         lefts[found] = point_j[samples[c]]
         rights[found] = point_i[samples[c]]
-        supports[found] = -support[c]
         spare[found] = all_capped[c]
         found += 1
     return found
 
 
-def group_sizes(seeds: Seeds) -> Positions:
-    """Return in how many places each seed stands, for each of its places."""
-    sizes = np.zeros(len(seeds.groups), np.int64)
-    np.add.at(sizes, seeds.firsts, 1)
-    found: Positions = sizes[seeds.firsts]
-    return found
-
-
 def find_cores(
     words: Words,
+    text_of: NDArray[np.int32],
     pair_seeds: Seeds,
     run_seeds: Seeds,
     most_places: int,
@@ -234,42 +270,38 @@ def find_cores(
     cell_words: int,
     least_support: int,
     threads: int = 1,
+    scratch: Scratch | None = None,
 ) -> Cores:
-    """Find where seeds of two texts stand close together in both."""
-    lengths = np.diff(words.offsets)
-    text_of = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-    sizes, run_sizes = group_sizes(pair_seeds), group_sizes(run_seeds)
-    links = np.where(sizes <= most_places, pair_seeds.ranks - pair_seeds.firsts, 0)
-    run_links = np.minimum(run_seeds.ranks - run_seeds.firsts, most_run_places)
-    total = np.concatenate([[0], np.cumsum(links)])
-    run_total = np.concatenate([[0], np.cumsum(run_links)])
-    at = np.searchsorted(pair_seeds.places, words.offsets)
-    run_at = np.searchsorted(run_seeds.places, words.offsets)
-    ends = total[at] + run_total[run_at]
-    work = np.diff(ends)
-    bounds = np.unique(
-        np.searchsorted(ends, np.arange(0, ends[-1] + (1 << 19), 1 << 19)).clip(0, len(lengths))
-    )
-    bounds = np.unique(np.concatenate([[0], bounds, [len(lengths)]]))
+    """Find where seeds of two texts stand close together in both.
+
+    Parameters
+    ----------
+    text_of
+        int32[word_count], text of each word.
+    """
+    scratch = scratch or Scratch()
+    links = np.zeros(len(words.offsets) - 1, np.int64)
+    columns: list[NDArray[Any]] = []
+    capped_count = 0
+    for seeds, most, most_capped in (
+        (pair_seeds, most_places, 0),
+        (run_seeds, most_run_places, _MOST_CAPPED),
+    ):
+        capped = np.empty(len(seeds.places), np.bool_)
+        capped_count += _mark_capped(seeds.ranks, seeds.firsts, most, capped)
+        _count_links(
+            words.offsets, seeds.places, seeds.ranks, seeds.firsts, capped, most_capped, links
+        )
+        columns += [seeds.places, seeds.ranks, seeds.firsts, seeds.groups, capped]
 
     def find(first: int, last: int) -> tuple[NDArray[Any], ...]:
-        room = int(work[first:last].sum())
-        out = (*(np.empty(room, np.int64) for _ in range(3)), np.empty(room, np.bool_))
-        count = _find_cores(
-            words.ids, words.offsets, text_of, words.fingerprints,
-            pair_seeds.places, pair_seeds.ranks, pair_seeds.firsts, pair_seeds.groups, sizes,
-            most_places,
-            run_seeds.places, run_seeds.ranks, run_seeds.firsts, run_seeds.groups, run_sizes,
-            most_run_places,
-            first, last, cell_words, least_support, *out,
+        found: tuple[NDArray[Any], ...] = _find_cores(
+            words.ids, words.offsets, text_of, words.fingerprints, *columns,
+            first, last, cell_words, least_support,
         )  # fmt: skip
-        return tuple(column[:count].copy() for column in out)
+        return found
 
-    parts = list(map_slices(find, bounds, threads))
-    kinds = (np.int64, np.int64, np.int64, np.bool_)
-    return Cores(
-        *(
-            np.concatenate([np.empty(0, kind), *(part[k] for part in parts)])
-            for k, kind in enumerate(kinds)
-        )
-    )
+    parts = list(map_slices(find, cut_slices(links, _LINKS_A_SLICE), threads))
+    kind = narrow_kind(len(words))
+    lefts, rights, spare = join_parts(parts, (kind, kind, np.bool_), scratch)
+    return Cores(lefts, rights, spare, capped_count)

@@ -11,21 +11,23 @@ The module opens no files and decides nothing about what goes.
 
 import dataclasses
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dedup.alignments import align_core, align_cores
-from dedup.chains import Cores, find_cores, group_sizes
+from dedup.chains import Cores, find_cores
 from dedup.columns import Bytes, Positions, Texts
 from dedup.errors import OptionsError
 from dedup.extents import find_extents
 from dedup.kernels import kernel
 from dedup.options import MappedOptions
-from dedup.orders import find_order
+from dedup.progress import Done, Progress
+from dedup.scratch import Scratch
 from dedup.seeds import find_pair_seeds, find_run_seeds
-from dedup.slices import map_slices
+from dedup.slices import cut_slices, map_slices
 from dedup.words import Words, cut_words
 
 # Cores that a thread takes at a time, about.
@@ -222,46 +224,64 @@ class _Found:
 
 
 @dataclass(frozen=True)
-class _Index:
-    """Words of each text by id.
+class _Places:
+    """What is known of each word by where it stands.
 
-    `text_of` int32[n] is the text of each word, `counts` int64[n] how often it
-    stands there; `order` int64[n] are the words by text, then id, then place,
-    `sorted_ids` int32[n] their ids.
+    `text_of` int32[n] is its text, `counts` int32[n] how often its id stands there.
     """
 
     text_of: NDArray[np.int32]
-    order: Positions
-    sorted_ids: NDArray[np.int32]
-    counts: Positions
+    counts: NDArray[np.int32]
 
 
 @kernel
-def _count_in_texts(text_of, order, sorted_ids, counts):
-    first = np.int64(0)
-    n = len(order)
-    while first < n:
-        last = first + 1
-        while (
-            last < n
-            and sorted_ids[last] == sorted_ids[first]
-            and text_of[order[last]] == text_of[order[first]]
-        ):
-            last += 1
-        for k in range(first, last):
-            counts[order[k]] = last - first
-        first = last
+def _place_words(ids, offsets, distinct_count, text_of, counts):
+    seen = np.zeros(distinct_count, np.int32)
+    for t in range(len(offsets) - 1):
+        for i in range(offsets[t], offsets[t + 1]):
+            text_of[i] = t
+            seen[ids[i]] += 1
+        for i in range(offsets[t], offsets[t + 1]):
+            counts[i] = seen[ids[i]]
+        for i in range(offsets[t], offsets[t + 1]):
+            seen[ids[i]] = 0
 
 
-def _index_words(words: Words, threads: int) -> _Index:
-    lengths = np.diff(words.offsets)
-    text_of = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-    keys = text_of.astype(np.int64) * len(words.counts) + words.ids
-    order = find_order(keys, threads=threads)
-    sorted_ids = words.ids[order]
-    counts = np.empty(len(words), np.int64)
-    _count_in_texts(text_of, order, sorted_ids, counts)
-    return _Index(text_of, order, sorted_ids, counts)
+def _find_places(words: Words, scratch: Scratch) -> _Places:
+    text_of, counts = (scratch.empty(len(words), np.int32) for _ in range(2))
+    _place_words(words.ids, words.offsets, len(words.counts), text_of, counts)
+    return _Places(text_of, counts)
+
+
+@kernel
+def _mark_pairs(text_of, lefts, rights, begins):
+    for c in range(len(lefts)):
+        begins[c] = (
+            c == 0
+            or text_of[lefts[c]] != text_of[lefts[c - 1]]
+            or text_of[rights[c]] != text_of[rights[c - 1]]
+        )
+
+
+@kernel
+def _hash_pairs(text_of, offsets, fingerprints, lefts, rights, spare, firsts, keys):
+    """Write for each pair of texts a hash of all that its passages depend on."""
+    for p in range(len(keys)):
+        left, right = text_of[lefts[firsts[p]]], text_of[rights[firsts[p]]]
+        state = _mixed(fingerprints[left], np.uint64(left == right))
+        state = _mixed(state, fingerprints[right])
+        for c in range(firsts[p], firsts[p + 1]):
+            state = _mixed(state, np.uint64(lefts[c] - offsets[left]))
+            state = _mixed(state, np.uint64(rights[c] - offsets[right]))
+            state = _mixed(state, np.uint64(spare[c]))
+        keys[p] = state
+
+
+@kernel
+def _mixed(state, value):
+    """Return a hash that went on by one value: a bijection of each for the other."""
+    state = (state ^ value) * np.uint64(0xD6E8FEB86659FD93)
+    return state ^ (state >> np.uint64(32))
 
 
 def _most_drop(options: PassageOptions) -> float:
@@ -269,66 +289,126 @@ def _most_drop(options: PassageOptions) -> float:
     return (options.gap_words + 0.5) * options.word_loss
 
 
+def _find_alike(keys: NDArray[np.uint64]) -> tuple[Positions, Positions]:
+    """Return the first row of each key, rising, and which of these each row is like."""
+    _, chosen, like = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(chosen)
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+    return chosen[order], ranks[like]
+
+
 def _align_all(
-    words: Words, index: _Index, cores: Cores, options: PassageOptions, threads: int
+    words: Words,
+    places: _Places,
+    cores: Cores,
+    options: PassageOptions,
+    threads: int,
+    done: Done,
 ) -> _Found:
-    n = len(cores.lefts)
-    pairs = index.text_of[cores.rights].astype(np.int64) << 32 | index.text_of[cores.lefts]
-    firsts = np.flatnonzero(np.diff(pairs, prepend=-1))
-    _, chosen = np.unique(firsts // _CORES_A_SLICE, return_index=True)
-    bounds = np.append(firsts[chosen], n)
+    """Align around cores, once for all pairs of texts that are alike and have the same cores.
 
-    def align(first: int, last: int) -> _Found:
-        rows = np.empty((last - first, 5), np.int64)
-        evidence = np.empty(last - first, np.float64)
-        which = np.empty(last - first, np.int64)
+    In licences of Debian packages, where every other text is another's copy, that
+    is one pair of six.
+    """
+    begins = np.empty(len(cores.lefts) + 1, np.bool_)
+    begins[-1] = True
+    _mark_pairs(places.text_of, cores.lefts, cores.rights, begins)
+    firsts = np.flatnonzero(begins)
+    keys = np.empty(len(firsts) - 1, np.uint64)
+    _hash_pairs(
+        places.text_of, words.offsets, words.fingerprints, cores.lefts, cores.rights, cores.spare,
+        firsts, keys,
+    )  # fmt: skip
+    chosen, like = _find_alike(keys)
+    heads, tails = firsts[:-1][chosen], firsts[1:][chosen]
+
+    def align(first: int, last: int) -> tuple[NDArray[Any], ...]:
+        room = int((tails[first:last] - heads[first:last]).sum())
+        rows = np.empty((room, 5), np.int64)
+        which = np.empty(room, np.int64)
+        evidence = np.empty(room, np.float64)
+        counts = np.empty(last - first, np.int64)
         count = align_cores(
-            words.ids, words.weights, index.sorted_ids, index.order, index.counts,
-            words.offsets, words.fingerprints, index.text_of, cores.lefts, cores.rights,
-            cores.spare, first, last, options.window_words, options.fidelity, options.word_gain,
-            options.word_loss, _most_drop(options), options.least_evidence,
-            4 * options.least_words, options.least_share, rows, which, evidence,
+            words.ids, words.weights, places.counts, len(words.counts),
+            words.offsets, words.fingerprints, places.text_of, cores.lefts, cores.rights,
+            cores.spare, heads[first:last], tails[first:last], options.window_words,
+            options.fidelity, options.word_gain, options.word_loss, _most_drop(options),
+            options.least_evidence, 4 * options.least_words, options.least_share,
+            rows, which, evidence, counts,
         )  # fmt: skip
-        which = which[:count]
-        return _Found(
-            rows[:count].copy(), cores.lefts[which], cores.rights[which], evidence[:count].copy()
-        )
+        return rows[:count].copy(), which[:count].copy(), evidence[:count].copy(), counts
 
-    parts = list(map_slices(align, bounds, threads))
-    rows = np.concatenate([np.empty((0, 5), np.int64), *(part.rows for part in parts)])
+    parts = []
+    bounds = cut_slices(tails - heads, _CORES_A_SLICE)
+    for part, (first, last) in zip(
+        map_slices(align, bounds, threads), pairwise(bounds), strict=True
+    ):
+        parts.append(part)
+        done(int(tails[last - 1] - heads[first]))
+    rows, which, evidence, counts = (
+        np.concatenate([empty, *(part[k] for part in parts)])
+        for k, empty in enumerate(
+            (np.empty((0, 5), np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
+        )
+    )
+    starts = np.cumsum(counts) - counts
+    pairs = np.repeat(np.arange(len(like)), counts[like])
+    taken = np.arange(len(pairs)) - np.repeat(np.cumsum(counts[like]) - counts[like], counts[like])
+    taken += starts[like][pairs]
+    # How far the texts of a pair are from those that were aligned.
+    moved = []
+    for side in (cores.lefts, cores.rights):
+        bases = words.offsets[places.text_of[side[firsts[:-1]]]]
+        moved.append((bases - bases[chosen][like])[pairs])
+    rows, which = rows[taken], which[taken]
+    rows[:, 0:2] += moved[0][:, None]
+    rows[:, 2:4] += moved[1][:, None]
     order = np.lexsort(rows.T[[3, 2, 1, 0]])
     # Two words may come out of one code point (a fraction); it is no passage of itself.
     order = order[words.starts[rows[order, 0]] < words.starts[rows[order, 2]]]
     return _Found(
         rows[order],
-        np.concatenate([np.empty(0, np.int64), *(part.lefts for part in parts)])[order],
-        np.concatenate([np.empty(0, np.int64), *(part.rights for part in parts)])[order],
-        np.concatenate([np.empty(0, np.float64), *(part.evidence for part in parts)])[order],
+        (cores.lefts[which] + moved[0])[order],
+        (cores.rights[which] + moved[1])[order],
+        evidence[taken][order],
     )
 
 
-def _find(texts: Texts, options: PassageOptions, threads: int) -> tuple[Words, _Index, _Found, int]:
-    words = cut_words(texts, threads)
-    most_count = max(options.common_count, int(options.common_share * len(words)))
-    pair_seeds = find_pair_seeds(
-        words, most_count, options.seed_words, options.seed_distance, threads
-    )
-    run_seeds = find_run_seeds(words, options.run_words, threads)
-    cores = find_cores(
-        words, pair_seeds, run_seeds, options.most_places, options.most_run_places,
-        options.cell_words, options.least_seeds, threads,
-    )  # fmt: skip
-    capped = 0
-    for seeds, most in ((pair_seeds, options.most_places), (run_seeds, options.most_run_places)):
-        sizes = group_sizes(seeds)
-        capped += int(np.count_nonzero((seeds.ranks == seeds.firsts) & (sizes > most)))
-    index = _index_words(words, threads)
-    return words, index, _align_all(words, index, cores, options, threads), capped
+def _find(
+    texts: Texts,
+    options: PassageOptions,
+    threads: int,
+    scratch: Scratch | None,
+    progress: Progress | None,
+) -> tuple[Words, _Places, _Found, int]:
+    scratch = scratch or Scratch()
+    progress = progress or Progress()
+    with progress.stage("cutting into words"):
+        words = cut_words(texts, threads, scratch)
+        places = _find_places(words, scratch)
+    with progress.stage("finding seeds"):
+        most_count = max(options.common_count, int(options.common_share * len(words)))
+        pair_seeds = find_pair_seeds(
+            words, most_count, options.seed_words, options.seed_distance, threads, scratch
+        )
+        run_seeds = find_run_seeds(words, options.run_words, threads, scratch)
+    with progress.stage("chaining"):
+        cores = find_cores(
+            words, places.text_of, pair_seeds, run_seeds, options.most_places,
+            options.most_run_places, options.cell_words, options.least_seeds, threads, scratch,
+        )  # fmt: skip
+    del pair_seeds, run_seeds
+    with progress.stage("aligning", len(cores.lefts), "cores") as done:
+        found = _align_all(words, places, cores, options, threads, done)
+    return words, places, found, cores.capped_count
 
 
-def _describe(texts: Texts, words: Words, index: _Index, found: _Found, capped: int) -> Passages:
+def _describe(texts: Texts, words: Words, places: _Places, found: _Found, capped: int) -> Passages:
     rows = found.rows
-    documents = np.stack([index.text_of[rows[:, 0]], index.text_of[rows[:, 2]]], 1).astype(np.int64)
+    documents = np.stack([places.text_of[rows[:, 0]], places.text_of[rows[:, 2]]], 1).astype(
+        np.int64
+    )
     spans, kinds = find_extents(texts, words, documents, rows)
     left_words, right_words = rows[:, 1] - rows[:, 0], rows[:, 3] - rows[:, 2]
     aligned = rows[:, 4].copy()
@@ -351,7 +431,12 @@ def _describe(texts: Texts, words: Words, index: _Index, found: _Found, capped: 
 
 
 def find_passages(
-    texts: Texts, options: PassageOptions | None = None, threads: int = 1
+    texts: Texts,
+    options: PassageOptions | None = None,
+    threads: int = 1,
+    *,
+    scratch: Scratch | None = None,
+    progress: Progress | None = None,
 ) -> Passages:
     """Find the passages that texts share with each other and within themselves.
 
@@ -375,8 +460,10 @@ def find_passages(
     >>> one[start:stop].decode()
     'it is the east, and Juliet is the sun. Arise, fair sun, and kill'
     """
-    words, index, found, capped = _find(texts, options or PassageOptions(), threads)
-    return _describe(texts, words, index, found, capped)
+    words, places, found, capped = _find(
+        texts, options or PassageOptions(), threads, scratch, progress
+    )
+    return _describe(texts, words, places, found, capped)
 
 
 def compare_texts(left: bytes, right: bytes, options: PassageOptions | None = None) -> Comparison:
@@ -386,17 +473,18 @@ def compare_texts(left: bytes, right: bytes, options: PassageOptions | None = No
     """
     options = options or PassageOptions()
     texts = Texts.from_bytes([left, right])
-    words, index, found, capped = _find(texts, options, 1)
-    across = index.text_of[found.rows[:, 0]] != index.text_of[found.rows[:, 2]]
+    words, places, found, capped = _find(texts, options, 1, None, None)
+    across = places.text_of[found.rows[:, 0]] != places.text_of[found.rows[:, 2]]
     found = _Found(
         found.rows[across], found.lefts[across], found.rights[across], found.evidence[across]
     )
+    heads = np.full(len(words.counts), -1, np.int32)
     parts = []
     for row, left_core, right_core in zip(found.rows, found.lefts, found.rights, strict=True):
         again = np.empty(5, np.int64)
         links = np.empty((row[4], 2), np.int64)
         align_core(
-            words.ids, words.weights, index.sorted_ids, index.order, index.counts,
+            words.ids, words.weights, places.counts, heads,
             words.offsets, words.fingerprints, 0, 1, left_core, right_core,
             options.window_words, options.fidelity, options.word_gain, options.word_loss,
             _most_drop(options), again, links,
@@ -407,7 +495,7 @@ def compare_texts(left: bytes, right: bytes, options: PassageOptions | None = No
     offsets = np.zeros(len(parts) + 1, np.int64)
     np.cumsum([len(part) for part in parts], out=offsets[1:])
     return Comparison(
-        _describe(texts, words, index, found, capped),
+        _describe(texts, words, places, found, capped),
         offsets,
         words.starts[links[:, 0]],
         words.stops[links[:, 0]],

@@ -8,15 +8,17 @@ far as the script goes on. Such words overlap; a run of them starts and stops
 where the text does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from dedup.columns import Positions, Texts
 from dedup.folding import folding_table
 from dedup.kernels import kernel
+from dedup.scratch import Scratch
 from dedup.slices import cut_slices, map_slices
 from dedup.tables import folding as table
 
@@ -26,12 +28,36 @@ HAN_CHARS, THAI_CHARS = 2, 4
 # Words that a byte of text may come to: 3 bytes of a squared Kana word fold to 6.
 _WORDS_A_BYTE = 2
 
+# int32, or int64 where that does not hold the greatest value: columns of words are
+# most of what finding passages holds.
+Numbers = NDArray[np.signedinteger[Any]]
+
 _SPACE, _DROP, _KEEP = table.SPACE, table.DROP, table.KEEP
 _WRITING_SHIFT, _WRITING_MASK = table.WRITING_SHIFT, table.WRITING_MASK
 _LENGTH_SHIFT, _LENGTH_MASK = table.LENGTH_SHIFT, table.LENGTH_MASK
 _POOL_SHIFT = table.POOL_SHIFT
 _THAI = table.THAI
 _SEED = np.uint64(0x9E3779B97F4A7C15)
+
+
+def narrow_kind(most: int) -> type[np.int32] | type[np.int64]:
+    """Return the kind of `Numbers` up to a greatest value."""
+    return np.int32 if most < 1 << 31 else np.int64
+
+
+def join_parts(
+    parts: list[tuple[NDArray[Any], ...]], kinds: Sequence[DTypeLike], scratch: Scratch
+) -> list[NDArray[Any]]:
+    """Join columns that come in parts; the list is empty behind, so no part is held twice."""
+    columns = [scratch.empty(sum(len(part[0]) for part in parts), kind) for kind in kinds]
+    at = 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        for column, values in zip(columns, part, strict=True):
+            column[at : at + len(values)] = values
+        at += len(part[0])
+    return columns
 
 
 @dataclass(frozen=True)
@@ -46,8 +72,8 @@ class Words:
         int32[word_count], equal for words that fold to the same; numbered from
         0 in the order in which they first stand.
     starts, stops
-        int64[word_count], bytes in the data of all texts, on borders of code
-        points; starts never fall, nor do stops.
+        int32[word_count], or int64 beyond 2 GB: bytes in the data of all texts,
+        on borders of code points; starts never fall, nor do stops.
     offsets
         int64[text_count + 1]
     weights
@@ -61,8 +87,8 @@ class Words:
     """
 
     ids: NDArray[np.int32]
-    starts: Positions
-    stops: Positions
+    starts: Numbers
+    stops: Numbers
     offsets: Positions
     weights: NDArray[np.uint8]
     counts: Positions
@@ -281,29 +307,23 @@ def _number(hashes, ids):
     return counts[:count].copy()
 
 
-def cut_words(texts: Texts, threads: int = 1) -> Words:
+def cut_words(texts: Texts, threads: int = 1, scratch: Scratch | None = None) -> Words:
     """Cut texts into words.
-
-    Returns
-    -------
-    Words
 
     Notes
     -----
-    Time and bytes are linear in the text: 20 bytes a word, and twice that for
-    a moment.
+    Time and bytes are linear in the text: 13 bytes a word, and three times that
+    for a moment.
     """
+    scratch = scratch or Scratch()
     tables = folding_table()
     grams = np.array([1, HAN_CHARS, THAI_CHARS], np.int64)
+    kind = narrow_kind(len(texts.data))
+    kinds = (np.uint64, kind, kind, np.uint8)
 
     def cut(first: int, last: int) -> tuple[NDArray[Any], ...]:
         room = int(texts.offsets[last] - texts.offsets[first]) * _WORDS_A_BYTE
-        columns = (
-            np.empty(room, np.uint64),
-            np.empty(room, np.int64),
-            np.empty(room, np.int64),
-            np.empty(room, np.uint8),
-        )
+        columns = [np.empty(room, each) for each in kinds]
         ends = np.empty(last - first, np.int64)
         fingerprints = np.empty(last - first, np.uint64)
         count = _cut_texts(
@@ -313,19 +333,16 @@ def cut_words(texts: Texts, threads: int = 1) -> Words:
         )  # fmt: skip
         return *(column[:count].copy() for column in columns), ends, fingerprints
 
-    parts = list(map_slices(cut, cut_slices(np.diff(texts.offsets)), threads))
     offsets = np.zeros(len(texts) + 1, np.int64)
-    row, before = 1, 0
-    for part in parts:
-        ends = part[4]
-        offsets[row : row + len(ends)] = ends + before
+    fingerprints = np.empty(len(texts), np.uint64)
+    row = 0
+    parts = []
+    for *columns, ends, prints in map_slices(cut, cut_slices(np.diff(texts.offsets)), threads):
+        offsets[row + 1 : row + 1 + len(ends)] = ends + offsets[row]
+        fingerprints[row : row + len(ends)] = prints
         row += len(ends)
-        before += len(part[0])
-    kinds = (np.uint64, np.int64, np.int64, np.uint8, np.int64, np.uint64)
-    hashes, starts, stops, weights, _, fingerprints = (
-        np.concatenate([np.empty(0, kind), *(part[k] for part in parts)])
-        for k, kind in enumerate(kinds)
-    )
-    ids = np.empty(len(hashes), np.int32)
+        parts.append(tuple(columns))
+    hashes, starts, stops, weights = join_parts(parts, kinds, scratch)
+    ids = scratch.empty(len(hashes), np.int32)
     counts = _number(hashes, ids)
     return Words(ids, starts, stops, offsets, weights, counts, fingerprints)

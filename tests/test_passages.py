@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import reference
 import reference_passages
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dedup import alignments
+from dedup import alignments, seeds
 from dedup.chains import find_cores
 from dedup.columns import Texts
 from dedup.errors import OptionsError
@@ -136,18 +136,32 @@ def test_run_seeds_are_those_of_the_definition(texts: list[list[int]], length: i
     assert links(found) == expected_links(reference_passages.run_seeds(texts, length))
 
 
+@given(SMALL, st.integers(2, 17))
+def test_seeds_that_are_found_in_parts_are_the_same(texts: list[list[int]], parts: int) -> None:
+    words = words_of(texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seeds, "_SEEDS_A_PART", max(1, 2 * len(words) // parts))
+        found = find_pair_seeds(words, 9, 2, 6), find_run_seeds(words, 3)
+    assert links(found[0]) == expected_links(reference_passages.pair_seeds(texts, 9, 2, 6))
+    assert links(found[1]) == expected_links(reference_passages.run_seeds(texts, 3))
+    for some in found:
+        assert (np.diff(some.places) >= 0).all()
+
+
 @given(st.lists(st.integers(0, 7), max_size=14), st.lists(st.integers(0, 7), max_size=14))
+@example([0, 1, 2, 3, 0], [0, 1, 2, 3, 0])
 def test_partners_are_those_of_the_definition(left: list[int], right: list[int]) -> None:
     ids = np.array(right + left, np.int32)
     n = len(right)
-    order = np.argsort(ids[:n], kind="stable")
     partner_a, partner_b = np.empty(len(left), np.int64), np.empty(n, np.int64)
     gain_a, gain_b = np.empty(len(left)), np.empty(n)
+    heads = np.full(8, -1, np.int32)
     alignments._match(
-        ids, np.full(len(ids), 4, np.uint8), ids[:n][order], order, np.ones(len(ids), np.int64),
-        max(len(left), 1), 0, n, False, n, n + len(left), 0, n, n, 0.6, 2.0,
+        ids, np.full(len(ids), 4, np.uint8), np.ones(len(ids), np.int32), heads,
+        max(len(left), 1), max(n, 1), False, n, n + len(left), 0, n, n, 0.6, 2.0,
         partner_a, gain_a, partner_b, gain_b,
     )  # fmt: skip
+    assert (heads == -1).all()
     assert partner_a.tolist() == reference_passages.match(left, right)
     assert [(j, i) for i, j in enumerate(partner_a.tolist()) if j >= 0] == sorted(
         ((j, i) for j, i in enumerate(partner_b.tolist()) if i >= 0), key=lambda pair: pair[1]
@@ -158,11 +172,7 @@ def test_partners_are_those_of_the_definition(left: list[int], right: list[int])
 
 @given(st.lists(st.integers(-4, 4), max_size=12))
 def test_the_best_stretch_has_the_greatest_sum(values: list[int]) -> None:
-    # A word of loss 1 has no partner, one of a gain has.
-    gain = np.array([max(value, 0) for value in values], np.float64)
-    weights = np.array([4 * -min(value, 0) if value <= 0 else 4 for value in values], np.uint8)
-    partner = np.array([0 if value > 0 else -1 for value in values], np.int64)
-    start, stop = alignments._fit(partner, gain, weights, 0, 0, len(values), 0, 1, 1.0, 1e9)
+    start, stop = alignments._fit(np.array(values, np.float64), 0, len(values), 1e9)
     assert sum(values[start:stop]) == reference_passages.best_stretch(values)
 
 
@@ -273,6 +283,39 @@ def test_each_pair_of_texts_with_a_passage_has_a_row() -> None:
     ]
 
 
+def test_a_passage_in_many_texts_has_a_row_for_each_two_of_them() -> None:
+    passage, _ = plant(Random(12), "Latin", 50)
+    chooser = Random(13)
+    own = reference_passages.make_vocabulary(chooser, "Latin", 50)
+    found = find_passages(join([f"{word} {passage}" for word in own]))
+    assert list(
+        zip(found.left_documents.tolist(), found.right_documents.tolist(), strict=True)
+    ) == [(left, right) for left in range(50) for right in range(left + 1, 50)]
+
+
+def test_texts_that_are_there_twice_have_the_rows_of_the_first_with_sides_as_they_stand() -> None:
+    passage, (a, b, c, d) = plant(Random(14), "Latin", 40)
+    words = passage.split(" ")
+    # All in one cell, with its core at the same place in both: the two pairs of sides
+    # differ in nothing else, and as the copy is longer, rows of the wrong one would show.
+    a, c = " ".join(a.split(" ")[:144]), " ".join(c.split(" ")[:144])
+    copy = " ".join([*words[:24], "added", "here", *words[24:]])
+    one, other = f"{a} {passage} {b}", f"{c} {copy} {d}"
+    texts = [one, other, one.replace(" ", "\n"), other, one]
+    found = find(texts)
+    for left, first, right, second in found:
+        for text, part in ((texts[left], first), (texts[right], second)):
+            if text == other and left % 2 != right % 2:
+                assert part == copy
+            elif left % 2 != right % 2:
+                assert part.split() == words
+            else:
+                assert part == text
+    assert sorted((left, right) for left, _, right, _ in found) == [
+        (left, right) for left in range(5) for right in range(left + 1, 5)
+    ]
+
+
 def natural(seed: int, count: int) -> list[str]:
     """Texts of common and rare words, with copied, edited and shuffled parts."""
     chooser = Random(seed)
@@ -368,10 +411,35 @@ def test_nothing_comes_of_nothing() -> None:
     assert len(compare_texts(b"", b"").passages) == 0
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["... --- !!! \n" * 20_000],
+        ["word" * 20_000],
+        reference_passages.make_vocabulary(Random(15), "Latin", 300) * 10,
+        [" ".join(reference_passages.make_vocabulary(Random(16), "Latin", 30_000))],
+    ],
+    ids=["no words", "one long word", "texts of one word", "one line of different words"],
+)
+def test_text_without_passages_has_none_however_much_there_is(texts: list[str]) -> None:
+    assert find(texts) == []
+
+
+@pytest.mark.parametrize(("unit", "capped"), [("a ", 1), ("a b ", 2), ("今", 1)])
+def test_one_word_over_and_over_is_capped_and_has_few_rows(unit: str, capped: int) -> None:
+    text = unit * 5000
+    found = find_passages(join([text]))
+    assert found.capped_count == capped
+    assert len(found) <= 5
+    assert (found.left_stops <= found.right_starts).all()
+    assert (found.kinds != NEAR).all()
+
+
 def count_cores(texts: list[str], options: PassageOptions) -> int:
     words = cut_words(join(texts))
     cores = find_cores(
         words,
+        np.repeat(np.arange(len(texts), dtype=np.int32), np.diff(words.offsets)),
         find_pair_seeds(words, 20, options.seed_words, options.seed_distance),
         find_run_seeds(words, options.run_words),
         options.most_places,
