@@ -307,6 +307,7 @@ def propose_stretches(
         found = (selected[rows[:size]], is_first[:size], owners[rows[:size]])
         for column, values in zip(groups[number], found, strict=True):
             column.extend(values)
+        scratch.keep_to_room()
 
     run_slices(group, parts, threads)
     for _, _, owners in groups:
@@ -342,6 +343,7 @@ def propose_stretches(
             )
             if most:
                 _list_meetings(*asked, *rooms)
+            scratch.keep_to_room()
             return rooms
 
         met = list(map_slices(meet, parts, threads))

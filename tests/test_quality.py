@@ -100,11 +100,12 @@ def test_recall_is_measured_by_steps_of_the_score() -> None:
 
 
 def test_each_kind_of_copy_is_counted_by_what_went() -> None:
-    # One word of NOBODY is another; the copy in two sentences is not found, nor is the
-    # one with a misread letter, for it has another number in it.
+    # One word of NOBODY is another; of the copy in two sentences the longer one goes, the
+    # other is too short; the one with a misread letter stays, for it has another number.
     edited = NOBODY.replace("agreed", "decided")
     misread = NOBODY.replace("Nobody", "Nob0dy")
-    split = "The ferry leaves at noon. From the old pier behind the market."
+    longer = "From the old pier behind the market."
+    split = f"The ferry leaves at noon. {longer}"
     documents = [f"{FERRY}\n\n{NOBODY}\n", f"{FERRY} {edited}\n", f"{split}\n", f"{misread}\n"]
     ferry, nobody = Span(0, 0, len(FERRY)), Span(0, len(FERRY) + 2, len(FERRY) + 2 + len(NOBODY))
     relations = [
@@ -132,11 +133,13 @@ def test_each_kind_of_copy_is_counted_by_what_went() -> None:
     near = {**gone, "score": pytest.approx(score), "promised_expected": expected}
     none = {"recall": 0.0, "reaching_found": 0.0, "promised_found": None}
     lost = {**exact, **none, "promised": 0, "promised_expected": None}
+    share = len(longer.replace(" ", "")) / len(split.replace(" ", ""))
+    halved = {**lost, "recall": share, "reaching_found": share}
     assert found["by_kind"] == [
         {"kind": "exact", "edits": "0", **exact},
         {"kind": "substitute", "edits": "1", **near},
         {"kind": "ocr", "edits": "1", **lost, "score": pytest.approx(misread_score)},
-        {"kind": "split", "edits": "1", **lost},
+        {"kind": "split", "edits": "1", **halved},
     ]
     assert [(row["script"], row["copies"]) for row in found["by_script"]] == [("latin", 4)]
     assert [(row["chars"], row["copies"]) for row in found["by_length"]] == [("50 to 100", 4)]
