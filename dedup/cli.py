@@ -41,13 +41,29 @@ STOPPED = 130
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
+# The narrowest that two texts are shown side by side: of less nothing is left for
+# letters, so the terminal breaks the lines.
+_LEAST_COLUMNS = 20
+
 _MANY = "Folders and corpora"
 
 _MinWords = Annotated[
-    int, typer.Option(help="Least length of a passage, in words, on either side.")
+    int,
+    typer.Option(
+        min=1,
+        max=1_000_000,
+        metavar="COUNT",
+        help="Least length of a passage, in words, on either side.",
+    ),
 ]
 _MinShare = Annotated[
-    float, typer.Option(help="Least share of aligned words of the shorter side, 0 to 1.")
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="Least share of aligned words of the shorter side.",
+    ),
 ]
 
 app = typer.Typer(
@@ -415,39 +431,55 @@ def _clean_many(
 def find(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Text files, folders and corpora; - is stdin."),
+        typer.Argument(
+            metavar="PATH...", help="Text files, folders and corpora; - for standard input."
+        ),
     ],
     out: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write the pairs here, not to stdout, as JSON Lines."),
+        typer.Option(metavar="FILE", help="Write the pairs here, not to standard output."),
     ] = None,
     min_words: _MinWords = 16,
     min_share: _MinShare = 0.3,
+    scope: Annotated[
+        Literal["corpus", "document", "across"],
+        typer.Option(help="List all pairs, those inside a document, or those of two documents."),
+    ] = "corpus",
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH", help="List only what also stands in this reference, and where there."
+        ),
+    ] = None,
     include: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Read only files that fit one.")
+        list[str] | None, typer.Option(metavar="GLOB", help="Read only such files.")
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Leave out files that fit one.")
+        list[str] | None, typer.Option(metavar="GLOB", help="Do not read such files.")
     ] = None,
-    id_field: Annotated[str, typer.Option(help="Field of rows that names them.")] = "id",
-    text_field: Annotated[str, typer.Option(help="Field of rows that holds the text.")] = "text",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first file or row that cannot be read.")
-    ] = False,
+    id_field: Annotated[str, typer.Option(metavar="NAME", help="Field with a row's id.")] = "id",
+    text_field: Annotated[
+        str, typer.Option(metavar="NAME", help="Field with a row's text.")
+    ] = "text",
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at what cannot be read.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Let --out replace a file that is read.")
     ] = False,
     stdin_format: Annotated[
-        Literal["text", "jsonl", "csv", "parquet"],
-        typer.Option(help="What - holds, packed or not."),
-    ] = "text",
+        Literal["text", "jsonl", "csv", "parquet"] | None,
+        typer.Option(help="What - holds, packed or not; one text unless given."),
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Workers; all cores unless given.")
+        int | None, typer.Option(min=1, metavar="COUNT", help="Workers; all cores.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No summary on stderr.")] = False,
 ) -> None:
-    """List the passages that documents share, with exact offsets on both sides."""
-    with _told_of_compilation():
+    """List the passages that documents share, with exact offsets on both sides.
+
+    One JSON object a line: first where the later passage stands, under match the earlier one.
+    """
+    out = None if out == "-" else out
+    with _told_of_compilation(), _stoppable():
         import os
 
         from dedup.formats import Fields
@@ -459,6 +491,8 @@ def find(
             paths,
             out,
             PassageOptions.of_length(min_words, least_share=min_share),
+            scope=scope,
+            against=against or (),
             include=include or (),
             exclude=exclude or (),
             fields=Fields(id=id_field, text=text_field),
@@ -466,13 +500,14 @@ def find(
             overwrite=overwrite,
             stdin_format=stdin_format,
             threads=threads or os.cpu_count() or 1,
-            progress=choose_progress(quiet),
+            # Nobody is told where standard error is closed.
+            progress=choose_progress(quiet or sys.stderr is None),
         )
-    from dedup.matches import match_lines
+        from dedup.matches import match_lines
 
-    for line in match_lines(found.matches):
-        _print_bytes(line)
-    _list_problems(found.failures)
+        for lines in match_lines(found.matches):
+            _print_bytes(lines)
+    _list_problems([*found.notes, *found.failures])
     if not quiet:
         from dedup.report import summarise_matches
 
@@ -483,7 +518,9 @@ def find(
 
 @app.command()
 def compare(
-    left: Annotated[str, typer.Argument(metavar="A", help="A text file, or -.")],
+    left: Annotated[
+        str, typer.Argument(metavar="A", help="A file of one text, or - for standard input.")
+    ],
     right: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     min_words: _MinWords = 16,
     min_share: _MinShare = 0.3,
@@ -492,11 +529,13 @@ def compare(
     ] = False,
 ) -> None:
     """Show the passages that two texts share side by side, aligned word by word."""
-    with _told_of_compilation():
-        from dedup.files import read_source
+    with _told_of_compilation(), _stoppable():
         from dedup.passages import PassageOptions, compare_texts
+        from dedup.searches import read_both
 
-        sources = [read_source(left), read_source(right)]
+        sources = read_both(left, right)
+        for note in dict.fromkeys(source.note for source in sources if source.note):
+            _say(f"dedup: {note}")
         texts = [source.text.encode() for source in sources]
         names = [source.name for source in sources]
         options = PassageOptions.of_length(min_words, least_share=min_share)
@@ -508,11 +547,11 @@ def compare(
         matches = list_matches(Texts.from_bytes(texts), names, comparison.passages)
         _print_bytes(*match_lines(matches))
         return
-    from dedup.report import render_comparison
+    from dedup.report import describe_no_match, render_comparison
 
     _print_rich(render_comparison(comparison, texts, names), soft_wrap=False)
     if len(comparison.passages) == 0:
-        _say("the two share no passage")
+        _say(describe_no_match(min_words))
 
 
 @app.command()
@@ -612,6 +651,16 @@ def _told_of_compilation() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Say so when it is stopped."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("dedup: stopped")
+        raise typer.Exit(STOPPED) from None
+
+
 def _print_bytes(*parts: bytes) -> None:
     """Write to standard output, all of it."""
     try:
@@ -638,6 +687,7 @@ def _print_rich(things: "Iterator[RenderableType]", soft_wrap: bool) -> None:
     try:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         console = Console(file=sys.stdout, highlight=False, soft_wrap=soft_wrap)
+        console.width = max(console.width, _LEAST_COLUMNS)
         for thing in things:
             console.print(thing)
         sys.stdout.flush()

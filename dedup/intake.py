@@ -264,6 +264,20 @@ def find_input(
     return found
 
 
+def check_reference(found: Found, against: Sequence[str]) -> None:
+    """Refuse a reference of which nothing can be read.
+
+    Raises
+    ------
+    InputError
+    """
+    if against and not found.reference:
+        reason = "no file of a format that is read"
+        if found.failures:
+            reason = f"nothing that can be read: {_list_some(found.failures)}"
+        raise InputError(_list_some(against, ", "), reason)
+
+
 def _blame(found: Found, has_globs: bool) -> str:
     """Say why there is nothing to read, the main reason first."""
     if found.failures and not found.unread:
@@ -290,8 +304,8 @@ def stop_if_strict(strict: bool, failures: Sequence[Failure]) -> None:
     InputError
     """
     if strict and failures:
-        source = failures[0].source
-        raise InputError(source, str(failures[0]).removeprefix(f"{source}: "))
+        first = failures[0]
+        raise formats.FileError(first.source, first.reason, first.line, first.byte)
 
 
 def _size_of(path: Path) -> int:

@@ -1,8 +1,9 @@
 """Matches: pairs of passages as rows, with code points of the original text on both sides."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Literal, get_args
 
 import numpy as np
 import orjson
@@ -10,10 +11,14 @@ from numpy.typing import NDArray
 
 from dedup.columns import Bytes, Positions, Texts
 from dedup.documents import check_documents
+from dedup.errors import OptionsError
 from dedup.kernels import kernel
 from dedup.kinds import KINDS, Kind
 from dedup.passages import PassageOptions, Passages, find_passages
 from dedup.results import Span
+
+# Which pairs count: all, those inside one document, those of two documents.
+PairScope = Literal["corpus", "document", "across"]
 
 # Rows that are made at once, and digits of their shares.
 _ROWS_AT_ONCE = 1 << 12
@@ -127,6 +132,55 @@ def match_documents(
     return list(list_matches(texts, names, find_passages(texts, options, threads)))
 
 
+def choose_passages(
+    found: Passages, scope: PairScope = "corpus", reference_count: int | None = None
+) -> Passages:
+    """Choose pairs by the documents they stand in.
+
+    Parameters
+    ----------
+    scope
+        Which pairs count.
+    reference_count
+        How many documents at the beginning are a reference: then only pairs of
+        one of them and one behind them count. None for no reference.
+
+    Raises
+    ------
+    OptionsError
+        When the scope is unknown, or there is a reference and pairs are to stand
+        inside documents.
+    """
+    check_scope(scope, reference_count is not None)
+    left, right = found.left_documents, found.right_documents
+    chosen = np.ones(len(found), np.bool_)
+    if reference_count is not None:
+        chosen = (left < reference_count) & (right >= reference_count)
+    elif scope != "corpus":
+        chosen = (left == right) == (scope == "document")
+    if chosen.all():
+        return found
+    columns: dict[str, Any] = {
+        name: column[chosen]
+        for name, column in vars(found).items()
+        if isinstance(column, np.ndarray)
+    }
+    return replace(found, **columns)
+
+
+def check_scope(scope: str, has_reference: bool) -> None:
+    """Refuse a scope that is unknown, or leaves nothing beside a reference.
+
+    Raises
+    ------
+    OptionsError
+    """
+    if scope not in get_args(PairScope):
+        raise OptionsError("scope", scope, f"one of {', '.join(get_args(PairScope))}")
+    if has_reference and scope == "document":
+        raise OptionsError("scope", scope, "corpus or across, as --against is given")
+
+
 def list_matches(texts: Texts, names: Sequence[str], found: Passages) -> Iterator[Match]:
     """List pairs of passages, by where the later one stands, then the earlier one.
 
@@ -161,6 +215,9 @@ def list_matches(texts: Texts, names: Sequence[str], found: Passages) -> Iterato
 
 
 def match_lines(matches: Iterable[Match]) -> Iterator[bytes]:
-    """Write matches as JSON Lines."""
-    for match in matches:
-        yield orjson.dumps(match.to_mapping(), option=orjson.OPT_APPEND_NEWLINE)
+    """Write matches as JSON Lines, many at a time."""
+    rest = iter(matches)
+    while rows := [*islice(rest, _ROWS_AT_ONCE)]:
+        yield b"".join(
+            orjson.dumps(match.to_mapping(), option=orjson.OPT_APPEND_NEWLINE) for match in rows
+        )

@@ -154,11 +154,14 @@ def summarise_matches(summary: Mapping[str, Any], least_words: int, out: str | N
     """
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in summary["kinds"].items() if count)
     lines = [
-        f"{_count(summary['pairs'], 'pair')} of passages of {least_words:,} words or more"
+        f"{_count(summary['pairs'], 'pair')} of passages of {_count(least_words, 'word')} or more"
         + (f" ({kinds})" if kinds else ""),
-        f"  in {_count(summary['documents'], 'document')} of {summary['chars']:,} characters",
+        f"  in {_count(summary['documents'], 'document')} of "
+        f"{_count(summary['chars'], 'character')}",
     ]
-    if summary["pairs"] == 0:
+    if summary["reference_documents"] is not None:
+        lines[1] += f", held against {summary['reference_documents']:,} of the reference"
+    if summary["pairs"] == 0 and least_words > 1:
         lines.append("  --min-words finds shorter ones")
     if summary["capped_seeds"]:
         lines.append(
@@ -169,6 +172,18 @@ def summarise_matches(summary: Mapping[str, Any], least_words: int, out: str | N
     if out is not None:
         lines.append(f"  the pairs are in {out}")
     return "\n".join(lines)
+
+
+def describe_no_match(least_words: int) -> str:
+    """Say that two texts share nothing of a least length.
+
+    Examples
+    --------
+    >>> describe_no_match(16)
+    'the two share no passage of 16 words or more; --min-words finds shorter ones'
+    """
+    shorter = "; --min-words finds shorter ones" if least_words > 1 else ""
+    return f"the two share no passage of {_count(least_words, 'word')} or more{shorter}"
 
 
 def render_comparison(
