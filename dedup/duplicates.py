@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -29,7 +28,7 @@ from dedup.kernels import kernel
 from dedup.kinds import EXACT, FOLDED, NEAR
 from dedup.options import Options
 from dedup.orders import find_order
-from dedup.pairs import CHECKED, NORMAL, REFERENCE, Buckets, CandidateFinder, Wave, build_buckets
+from dedup.pairs import CHECKED, NORMAL, REFERENCE, Buckets, CandidateFinder, build_buckets
 from dedup.progress import Progress
 from dedup.scratch import Column, Scratch
 from dedup.shingles import (
@@ -43,15 +42,13 @@ from dedup.shingles import (
 )
 from dedup.signatures import hash_bands, sign
 from dedup.slices import cut_many_slices, map_slices, run_slices
-from dedup.stretches import Proposals, Stretches, match_stretches, propose_stretches
+from dedup.stretches import Stretches, match_stretches, propose_stretches
 from dedup.units import Units, find_documents
 
 _PAIRS_A_SLICE, _MOST_PAIRS_A_SLICE = 1 << 9, 1 << 13
 
 # Text of which a run is expected at most; pages are taken as they are written.
 _BYTES_A_RUN = 12
-
-_STRETCHES_A_SLICE = 1 << 9
 
 # Units that are held at once against what came to stay since; all of them took
 # 120 MB of pairs in a run over 246 MB.
@@ -111,27 +108,13 @@ class _Verdicts:
     canonicals, shared
         int32[n], the match and how many shingles both have; one that goes for a
         stretch has itself for a match.
+    stretches
+        int32[n], the stretch it goes for, or -1.
     """
 
     canonicals: NDArray[np.int32]
     shared: NDArray[np.int32]
-
-
-class _Found(NamedTuple):
-    """Stretches for which units go.
-
-    Attributes
-    ----------
-    starts, stops
-        int64[n], bytes.
-    scores, containments
-        float64[n]
-    """
-
-    starts: Positions
-    stops: Positions
-    scores: NDArray[np.float64]
-    containments: NDArray[np.float64]
+    stretches: NDArray[np.int32]
 
 
 class _Rows(NamedTuple):
@@ -176,7 +159,7 @@ def _decide(
     roles,
     canonicals,
     shared,
-    chosen,
+    stretch_of,
 ):
     for unit in range(first, last):
         for pair in range(pair_offsets[unit - first], pair_offsets[unit - first + 1]):
@@ -200,13 +183,13 @@ def _decide(
                     best_shared = common
                     best_union = union
         # A stretch counts when all that it is made of stays: the first that does.
-        for k in range(stretch_offsets[unit - first], stretch_offsets[unit - first + 1]):
+        for k in range(stretch_offsets[unit], stretch_offsets[unit + 1]):
             stays = best < 0
             for i in range(touched_offsets[k], touched_offsets[k + 1]):
                 stays = stays and touched[i] >= 0 and canonicals[touched[i]] < 0
             if stays:
                 best = np.int64(unit)
-                chosen[unit - first] = k
+                stretch_of[unit] = k
         canonicals[unit] = best
         shared[unit] = best_shared
         if best >= 0 or roles[unit] == CHECKED:
@@ -534,22 +517,26 @@ class _Finder:
         leaders = take(groups.units, groups.firsts)
         keys, runs = self._sketch(leaders, numbers)
         del numbers
-        proposals = Proposals(*np.empty((4, 0), np.int64))
+        stretches = Stretches.none(self._scratch.full(len(leaders) + 1, 0, np.int64))
 
-        def propose() -> Flags:
-            nonlocal proposals, leaders, long, runs
-            proposals = self._propose(leaders, long, runs)
+        def seek() -> Flags:
+            nonlocal stretches, leaders, long, runs
+            stretches = self._find_stretches(leaders, long, runs)
             del leaders, long, runs
-            return np.diff(proposals.offsets) > 0
+            return np.diff(stretches.offsets) > 0
 
         with self._progress.stage("grouping bands"):
             buckets, live = build_buckets(
-                keys, self._options.bucket_cap, self._threads, self._scratch, propose
+                keys,
+                self._options.bucket_cap,
+                self._threads,
+                self._scratch,
+                seek if self._options.stretches else None,
             )
-        rows, found = self._judge(groups, buckets, live, proposals)
+        rows = self._judge(groups, buckets, live, stretches)
         capped_count = int(np.count_nonzero(buckets.full))
-        del groups, buckets, live, proposals
-        return self._number(rows, found, places, order, compared, capped_count)
+        del groups, buckets, live
+        return self._number(rows, stretches, places, order, compared, capped_count)
 
     def _order_places(
         self, described: Described, document_ranks: Positions | None
@@ -605,14 +592,14 @@ class _Finder:
                 done(len(part.counts))
         return keys, Runs(*(column.values for column in runs))
 
-    def _propose(self, leaders: Positions, long: Flags, runs: Runs) -> Proposals:
-        """Propose where leaders may stand again."""
+    def _find_stretches(self, leaders: Positions, long: Flags, runs: Runs) -> Stretches:
+        """Find earlier text that leaders stand in, cut elsewhere."""
         if self._options.scope == "document":
             # Units of two documents then have no run in common.
             documents = find_documents(self._units, leaders, self._scratch)
             salt = (documents + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
             runs.keys[:] ^= np.repeat(salt, runs.counts)
-        return propose_stretches(
+        proposals = propose_stretches(
             self._texts,
             self._units,
             leaders,
@@ -620,6 +607,15 @@ class _Finder:
             runs,
             self._border,
             self._has_reference,
+            self._threads,
+            self._scratch,
+        )
+        return match_stretches(
+            self._data,
+            self._units,
+            leaders,
+            proposals,
+            self._options,
             self._threads,
             self._scratch,
         )
@@ -654,8 +650,8 @@ class _Finder:
         return sets
 
     def _judge(
-        self, groups: Groups, buckets: Buckets, live: Positions, proposals: Proposals
-    ) -> tuple[_Rows, _Found]:
+        self, groups: Groups, buckets: Buckets, live: Positions, stretches: Stretches
+    ) -> _Rows:
         """Decide live leaders one after the other, and list what all units come to."""
         scratch = self._scratch
         live_ranks = scratch.take(groups.firsts, live)
@@ -668,20 +664,10 @@ class _Finder:
         live_of_group = scratch.full(len(groups.firsts), -1, np.int32)
         live_of_group[live] = np.arange(len(live), dtype=np.int32)
         with _Scorer(partial(self._fold, live_units), sets, self._options, self._threads) as scorer:
-            seeker = _Seeker(
-                self._data,
-                self._units,
-                groups,
-                live,
-                live_of_group,
-                proposals,
-                self._options,
-                self._has_reference,
-                scorer,
-                scratch,
+            touched = self._list_touched(groups, stretches, live_of_group)
+            verdicts = self._apply_law(
+                finder, scorer, sets, np.append(stretches.offsets[live], len(stretches)), *touched
             )
-            verdicts = self._apply_law(finder, scorer, sets, seeker)
-            found, stretch_of = seeker.finish()
             judged = (groups.firsts, groups.of_rank, live_of_group, verdicts.canonicals)
             border = (self._border, self._has_reference)
             counts = [
@@ -719,13 +705,43 @@ class _Finder:
                 again,
                 again_verdicts.canonicals,
                 again_verdicts.shared,
-                stretch_of,
-                found.scores,
-                found.containments,
+                verdicts.stretches,
+                stretches.scores,
+                stretches.containments,
                 *border,
                 *rows,
             )
-        return rows, found
+        return rows
+
+    def _list_touched(
+        self, groups: Groups, stretches: Stretches, live_of_group: NDArray[np.int32]
+    ) -> tuple[Positions, NDArray[np.int32]]:
+        """List which live units each stretch is made of, without those certain to stay.
+
+        Returns
+        -------
+        offsets, touched
+            int64[stretch_count + 1] and int32[n]; -1 is a unit that does not stay.
+        """
+        offsets = self._scratch.full(len(stretches) + 1, 0, np.int64)
+        # All of the reference stays.
+        if self._has_reference or len(stretches) == 0:
+            return offsets, np.empty(0, np.int32)
+        rank_of = self._scratch.full(len(self._units), -1, np.int32)
+        _mark_ranks(groups.units, rank_of)
+        found = (
+            *_find_touched(self._units, stretches.starts, stretches.stops),
+            np.repeat(groups.firsts, np.diff(stretches.offsets)),
+            rank_of,
+            groups.of_rank,
+            groups.firsts,
+            live_of_group,
+            offsets,
+        )
+        touched = self._scratch.empty(_list_touched(*found, np.empty(0, np.int32)), np.int32)
+        if len(touched):
+            _list_touched(*found, touched)
+        return offsets, touched
 
     def _go_through(self, count: int) -> Iterator[tuple[int, int]]:
         """Give all rows, some at a time, and make room between."""
@@ -734,12 +750,28 @@ class _Finder:
             self._scratch.keep_to_room()
 
     def _apply_law(
-        self, finder: CandidateFinder, scorer: "_Scorer", sets: Sets, seeker: "_Seeker"
+        self,
+        finder: CandidateFinder,
+        scorer: "_Scorer",
+        sets: Sets,
+        stretch_offsets: Positions,
+        touched_offsets: Positions,
+        touched: NDArray[np.int32],
     ) -> _Verdicts:
-        """Decide unit after unit: pairs are scored a wave at a time, by all threads."""
+        """Decide unit after unit: pairs are scored a wave at a time, by all threads.
+
+        Parameters
+        ----------
+        stretch_offsets
+            int64[live_count + 1], the stretches of each unit.
+        touched_offsets, touched
+            Of `_list_touched`.
+        """
         count = len(sets.sizes)
         full, buckets = self._scratch.full, finder.buckets
-        verdicts = _Verdicts(full(count, -1, np.int32), full(count, 0, np.int32))
+        verdicts = _Verdicts(
+            full(count, -1, np.int32), full(count, 0, np.int32), full(count, -1, np.int32)
+        )
         pair_of = full(count, 0, np.int32)
         first = 0
         with self._progress.stage("comparing", count, "units") as done:
@@ -747,7 +779,6 @@ class _Finder:
                 wave = finder.next_wave(first)
                 shared = scorer.score(wave.left, wave.right)
                 pair_offsets = np.searchsorted(wave.left, np.arange(first, wave.last + 1))
-                offered = seeker.seek(wave, shared, verdicts.canonicals)
                 _decide(
                     first,
                     wave.last,
@@ -762,16 +793,15 @@ class _Finder:
                     buckets.counts,
                     buckets.full,
                     self._options.threshold,
-                    offered.offsets,
-                    offered.touched_offsets,
-                    offered.touched,
+                    stretch_offsets,
+                    touched_offsets,
+                    touched,
                     pair_of,
                     finder.roles,
                     verdicts.canonicals,
                     verdicts.shared,
-                    offered.chosen,
+                    verdicts.stretches,
                 )
-                seeker.take(offered)
                 done(wave.last - first)
                 self._scratch.keep_to_room()
                 first = wave.last
@@ -780,7 +810,7 @@ class _Finder:
     def _number(
         self,
         rows: _Rows,
-        found: _Found,
+        found: Stretches,
         places: Positions,
         order: Positions | None,
         compared: Flags,
@@ -870,31 +900,6 @@ class _Scorer:
         ]
         return np.concatenate([work.result() for work in works])
 
-    def match(
-        self, data: Bytes, units: Units, which: Positions, starts: Positions, stops: Positions
-    ) -> Stretches:
-        """Find stretches of texts that are like units; see `match_stretches`."""
-        if len(which) == 0:
-            return Stretches(*np.empty((6, 0), np.int64))
-        bounds = np.append(np.arange(0, len(which), _STRETCHES_A_SLICE), len(which))
-        works = [
-            self._pool.submit(
-                match_stretches,
-                data,
-                units,
-                which[first:last],
-                starts[first:last],
-                stops[first:last],
-                self._options,
-            )
-            for first, last in pairwise(bounds.tolist())
-        ]
-        parts = [work.result() for work in works]
-        columns = zip(*parts, strict=True)
-        pairs, *rest = (np.concatenate(column) for column in columns)
-        pairs += np.repeat(bounds[:-1], [len(part.pairs) for part in parts])
-        return Stretches(pairs, *rest)
-
     def _score(self, left: Positions, right: Positions) -> Positions:
         sets = self._sets
         reachable = np.flatnonzero(find_reachable(left, right, sets, self._options))
@@ -908,137 +913,6 @@ class _Scorer:
             self._fold(units), rows[:count], rows[count:], some, self._options
         )
         return shared
-
-
-class _Offered(NamedTuple):
-    """Stretches that units of a wave may go for.
-
-    Attributes
-    ----------
-    first
-        The first unit of the wave.
-    offsets
-        int64[wave_units + 1], those of each unit; the earliest first.
-    touched_offsets, touched
-        int64[n + 1] and int64[m], the live units each is made of, without those
-        that are certain to stay; -1 is one that does not.
-    chosen
-        int64[wave_units], the one that the unit goes for, or -1.
-    stretches
-        All of them.
-    """
-
-    first: int
-    offsets: Positions
-    touched_offsets: Positions
-    touched: Positions
-    chosen: Positions
-    stretches: Stretches
-
-
-class _Seeker:
-    """Seeks stretches for units that no unit is like, wave by wave.
-
-    Looked for are only those of units of which it is not certain yet that they
-    go, around sources of which it is not certain that they went.
-    """
-
-    def __init__(
-        self,
-        data: Bytes,
-        units: Units,
-        groups: Groups,
-        live: Positions,
-        live_of_group: NDArray[np.int32],
-        proposals: Proposals,
-        options: Options,
-        has_reference: bool,
-        scorer: _Scorer,
-        scratch: Scratch,
-    ) -> None:
-        self._data, self._units, self._groups = data, units, groups
-        self._live, self._live_of_group = live, live_of_group
-        self._proposals, self._options = proposals, options
-        self._has_reference, self._scorer = has_reference, scorer
-        self._taken: list[_Found] = []
-        self._stretch_of = scratch.full(len(live), -1, np.int32)
-        self._count = 0
-        self._rank_of = np.empty(0, np.int32)
-        if len(proposals.sources):
-            self._rank_of = scratch.full(len(units), -1, np.int32)
-            _mark_ranks(groups.units, self._rank_of)
-
-    def seek(self, wave: Wave, shared: Positions, canonicals: NDArray[np.int32]) -> _Offered:
-        """Find the stretches that units of a wave may go for."""
-        offsets = self._proposals.offsets
-        live = self._live[wave.first : wave.last]
-        counts = offsets[live + 1] - offsets[live]
-        # Earlier units stand in buckets only when they stay.
-        counts[wave.left[(shared > 0) & (wave.right < wave.first)] - wave.first] = 0
-        rows = np.flatnonzero(counts)
-        own = np.repeat(rows, counts[rows])
-        before = np.cumsum(counts[rows]) - counts[rows]
-        which = offsets[live[own]] + np.arange(len(own)) - np.repeat(before, counts[rows])
-        sources = self._live_of_group[self._proposals.sources[which]]
-        open_ones = (sources < 0) | (sources >= wave.first) | (canonicals[sources] < 0)
-        own, which = own[open_ones], which[open_ones]
-        ranks = self._groups.firsts[live[own]]
-        stretches = self._scorer.match(
-            self._data,
-            self._units,
-            self._groups.units[ranks],
-            self._proposals.starts[which],
-            self._proposals.stops[which],
-        )
-        pairs = stretches.pairs
-        firsts, lasts = _find_touched(self._units, stretches.starts, stretches.stops)
-        touched_offsets = np.zeros(len(pairs) + 1, np.int64)
-        touched = np.empty(0, np.int64)
-        if not self._has_reference and len(pairs):
-            found = (
-                firsts,
-                lasts,
-                ranks[pairs],
-                self._rank_of,
-                self._groups.of_rank,
-                self._groups.firsts,
-                self._live_of_group,
-                touched_offsets,
-            )
-            touched = np.empty(_list_touched(*found, touched), np.int64)
-            if len(touched):
-                _list_touched(*found, touched)
-        return _Offered(
-            wave.first,
-            np.searchsorted(own[pairs], np.arange(len(live) + 1)),
-            touched_offsets,
-            touched,
-            np.full(len(live), -1, np.int64),
-            stretches,
-        )
-
-    def take(self, offered: _Offered) -> None:
-        """Keep the stretches that units went for."""
-        rows = np.flatnonzero(offered.chosen >= 0)
-        chosen, stretches = offered.chosen[rows], offered.stretches
-        shared, sizes = stretches.shared[chosen], stretches.sizes[chosen]
-        own_sizes = stretches.unit_sizes[chosen]
-        self._stretch_of[offered.first + rows] = np.arange(self._count, self._count + len(rows))
-        self._count += len(rows)
-        self._taken.append(
-            _Found(
-                stretches.starts[chosen],
-                stretches.stops[chosen],
-                shared / (sizes + own_sizes - shared),
-                shared / np.minimum(sizes, own_sizes),
-            )
-        )
-
-    def finish(self) -> tuple[_Found, NDArray[np.int32]]:
-        """Return what was taken, and the number of each unit among them, or -1."""
-        empty = _Found(*np.empty((2, 0), np.int64), *np.empty((2, 0), np.float64))
-        columns = zip(empty, *self._taken, strict=True)
-        return _Found(*(np.concatenate(parts) for parts in columns)), self._stretch_of
 
 
 def _find_touched(units: Units, starts: Positions, stops: Positions) -> tuple[Positions, Positions]:
@@ -1070,8 +944,9 @@ def _judge_again(
         int64[live_count], rank of the first unit with each live text.
     """
     best, best_shared = verdicts.canonicals[live], verdicts.shared[live]
+    again = _Verdicts(best, best_shared, verdicts.stretches[live])
     if len(ranks) == 0:
-        return _Verdicts(best, best_shared)
+        return again
     units, rows = np.unique(live.astype(np.int64), return_inverse=True)
     last_ranks = np.zeros(len(units), np.int64)
     np.maximum.at(last_ranks, rows, ranks)
@@ -1096,4 +971,4 @@ def _judge_again(
             best,
             best_shared,
         )
-    return _Verdicts(best, best_shared)
+    return again

@@ -184,7 +184,7 @@ def _is_unspaced(entry, pages, entries, pool):
 
 @kernel
 def _find_places(
-    data, starts, stops, firsts, lasts, pages, entries, pool, place_starts, place_stops
+    data, starts, stops, firsts, lasts, pages, entries, pool, ascii_map, place_starts, place_stops
 ):
     # Goes through the code points as `_fold_spans` does, word by word, and writes nothing.
     for s in range(len(starts)):
@@ -198,6 +198,14 @@ def _find_places(
         place_stops[s] = starts[s]
         i = starts[s]
         while i <= stops[s]:
+            byte = data[i] if i < stops[s] else np.uint8(255)
+            if word >= 0 and not was_whole and byte < 128 and ascii_map[byte] > 32:
+                # A further letter of a word, as most are.
+                word_stop = i + 1
+                folded += 1
+                after_space = False
+                i += 1
+                continue
             entry = np.uint32(_SPACE)
             width = np.int64(1)
             if i < stops[s]:
@@ -410,6 +418,7 @@ def find_places(
         tables.pages,
         tables.entries,
         tables.pool,
+        tables.ascii,
         place_starts,
         place_stops,
     )

@@ -46,6 +46,9 @@ _PRIME_3 = np.uint32(0xC2B2AE3D)
 _PRIME_4 = np.uint32(0x27D4EB2F)
 _PRIME_5 = np.uint32(0x165667B1)
 
+# What a stretch may gain when it is brought to the borders of words.
+_WORDS_ADD = 0.1
+
 # Shingles of a sampled run, how far apart they stand in scripts without spaces (in
 # others end to end), and which bits of a hash have to be 0.
 _RUN_SHINGLES = 4
@@ -838,6 +841,13 @@ def _find_stretches(
         before = min(missing, best_position)
         best_first = max(np.int64(0), best_first - before)
         best_last = min(count - 1, best_last + missing - before)
+        common = np.int64(0)
+        for k in range(best_first, best_last + 1):
+            common += flags[_slot(keys[k], shift)]
+        others = best_last - best_first + 1 - common
+        # Whole words at its ends may make it a little more alike, not so much.
+        if min(common, distinct) < (threshold - _WORDS_ADD) * (distinct + others):
+            continue
         if _is_ascii_span(data, start, stop):
             starts[pair] = best_first
             stops[pair] = min(best_last + run_sizes[0], stop - start)
@@ -891,7 +901,11 @@ def _hash_runs(data, offsets, hashes, shingle_offsets, rows, spaced_step, keys, 
         # As many code points stand before it as shingles, about.
         start = offsets[unit]
         length = offsets[unit + 1] - start
-        if is_next or count == 0 or k - first < points:
+        if shingle_offsets[unit + 1] - first == length - spaced_step + 1:
+            # A code point a byte.
+            at = start + k - first
+            points = k - first
+        elif is_next or count == 0 or k - first < points:
             at = start
             points = 0
         while points < k - first and at < offsets[unit + 1] - 1:

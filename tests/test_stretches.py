@@ -313,7 +313,7 @@ def test_threads_waves_and_slices_change_nothing(
             options = Options.from_mapping(choose_options(seed, keep=keep))
             expected = [result.to_json() for result in clean_documents(documents, options)]
             with monkeypatch.context() as patch:
-                patch.setattr(duplicates, "_STRETCHES_A_SLICE", small)
+                patch.setattr(stretches, "_ASKERS_AT_ONCE", small)
                 patch.setattr(duplicates, "_UNITS_AGAIN", small)
                 patch.setattr(stretches, "_KEYS_AT_ONCE", small)
                 patch.setattr(stretches, "_LEADERS_AT_ONCE", small)
@@ -529,9 +529,14 @@ def find_best(left: str, right: str, threshold: Fraction) -> tuple[int, int]:
         last -= 1
     missing = max(0, len(own) - (last - first + 1))
     before = min(missing, own.index(keys[first]) if keys[first] in own else len(own))
+    first, last = max(0, first - before), min(len(keys) - 1, last + missing - before)
+    # Too far below the threshold for words at the ends to mend it.
+    common = sum(is_own[first : last + 1])
+    others = last + 1 - first - common
+    if min(common, len(flags)) < (threshold - Fraction(0.1)) * (len(flags) + others):
+        return -1, -1
     places = place_shingles(right)
-    start = places[max(0, first - before)][0]
-    stop = places[min(len(keys) - 1, last + missing - before)][1]
+    start, stop = places[first][0], places[last][1]
     return len(right[:start].encode()), len(right[:stop].encode())
 
 
