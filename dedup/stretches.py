@@ -38,13 +38,13 @@ _MOST_SOURCES = 4
 
 # Keys that are grouped at once, for they fit into a cache then, and leaders.
 _KEYS_AT_ONCE = 1 << 22
-_LEADERS_AT_ONCE = 1 << 14
+_LEADERS_AT_ONCE = 1 << 11
 
 # Hits that are sorted by inserting them.
 _FEW_HITS = 32
 
 # Leaders that are held at once against the text that is proposed for them.
-_ASKERS_AT_ONCE = 1 << 10
+_ASKERS_AT_ONCE = 1 << 9
 
 # What a key that is grouped and a meeting of two leaders take.
 _KEY_BYTES, _MEETING_BYTES = 24, 24
@@ -410,6 +410,7 @@ def propose_stretches(
                 proposal_counts,
                 *found,
             )
+            scratch.keep_to_room()
             return tuple(column[:size].copy() for column in found)
 
         bounds = np.append(np.arange(begin, max(end, begin + 1), _LEADERS_AT_ONCE), end)
