@@ -32,11 +32,14 @@ from dedup.pairs import CHECKED, NORMAL, REFERENCE, Buckets, CandidateFinder, bu
 from dedup.progress import Progress
 from dedup.scratch import Column, Scratch
 from dedup.shingles import (
+    RUN_BYTES,
+    PackedRuns,
     Runs,
     Sets,
     find_reachable,
     hash_shingles,
     measure_sets,
+    pack_runs,
     sample_runs,
     score_pairs,
 )
@@ -515,14 +518,17 @@ class _Finder:
         # Band keys are the most memory of all; what is done with goes before.
         del described, fingerprints, in_order
         leaders = take(groups.units, groups.firsts)
-        keys, runs = self._sketch(leaders, numbers)
+        keys, packed = self._sketch(leaders, numbers)
         del numbers
         stretches = Stretches.none(self._scratch.full(len(leaders) + 1, 0, np.int64))
+        del leaders
 
-        def seek() -> Flags:
-            nonlocal stretches, leaders, long, runs
-            stretches = self._find_stretches(leaders, long, runs)
-            del leaders, long, runs
+        def seek(groups: Groups = groups) -> Flags:
+            nonlocal stretches, long, packed
+            runs = packed.unpack(self._scratch)
+            del packed
+            stretches = self._find_stretches(take(groups.units, groups.firsts), long, runs)
+            del long
             return np.diff(stretches.offsets) > 0
 
         with self._progress.stage("grouping bands"):
@@ -561,7 +567,7 @@ class _Finder:
 
     def _sketch(
         self, leaders: Positions, numbers: NDArray[np.uint64]
-    ) -> tuple[list[NDArray[np.uint64]], Runs]:
+    ) -> tuple[list[NDArray[np.uint64]], PackedRuns]:
         """Compute the band keys of leaders, uint64[n] for each band, and sample their runs."""
         options = self._options
         keys = [self._scratch.empty(len(leaders), np.uint64) for _ in range(options.bands)]
@@ -569,7 +575,7 @@ class _Finder:
         runs = [
             Column(self._scratch, kind, count)
             for kind, count in (
-                (np.uint64, expected),
+                (np.uint8, expected * RUN_BYTES),
                 (np.uint8, expected),
                 (np.int32, len(leaders)),
             )
@@ -586,11 +592,11 @@ class _Finder:
 
         with self._progress.stage("sketching", len(leaders), "units") as done:
             for part in map_slices(work, self._cut(leaders), self._threads):
-                runs[0].extend(part.keys)
+                runs[0].extend(pack_runs(part.keys))
                 runs[1].extend(part.places)
                 runs[2].extend(part.counts)
                 done(len(part.counts))
-        return keys, Runs(*(column.values for column in runs))
+        return keys, PackedRuns(*(column.values for column in runs))
 
     def _find_stretches(self, leaders: Positions, long: Flags, runs: Runs) -> Stretches:
         """Find earlier text that leaders stand in, cut elsewhere."""
