@@ -608,6 +608,8 @@ def test_a_text_repeated_a_thousand_times_goes_for_one_unit_or_stretch() -> None
 
 def test_runs_do_not_depend_on_what_stands_beside() -> None:
     texts = [part for seed in range(12) for part in make_documents(seed)[0].split("\n")]
+    # A run as of a script with spaces may begin where the text is too short for it.
+    texts += ["".join(words(seed, seed % 7, "Han") + words(seed, 2)) for seed in range(400)]
 
     def sample(texts: list[str]) -> Runs:
         folded = fold(texts)
