@@ -1,0 +1,1 @@
+"""An index that remembers: durable, incremental, forgetful on request."""
