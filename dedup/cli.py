@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from dedup.filters import Filters
+    from dedup.index.index import Index
     from dedup.options import Options
     from dedup.results import Result
     from dedup.runs import Plan

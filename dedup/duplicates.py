@@ -42,11 +42,14 @@ from dedup.pairs import (
 from dedup.progress import Progress
 from dedup.scratch import Column, Scratch
 from dedup.shingles import (
+    RUN_BYTES,
+    PackedRuns,
     Runs,
     Sets,
     find_reachable,
     hash_shingles,
     measure_sets,
+    pack_runs,
     sample_runs,
     score_pairs,
 )
@@ -588,15 +591,18 @@ class _Finder:
         # Band keys are the most memory of all; what is done with goes before.
         del described, fingerprints, in_order
         leaders = take(groups.units, groups.firsts)
-        keys, runs = self._sketch(leaders, numbers)
+        keys, packed = self._sketch(leaders, numbers)
         del numbers
         roles = self._choose_roles(groups, leaders)
         stretches = Stretches.none(self._scratch.full(len(leaders) + 1, 0, np.int64))
+        del leaders
 
-        def seek() -> Flags:
-            nonlocal stretches, leaders, long, runs
-            stretches = self._find_stretches(leaders, roles, long, runs)
-            del leaders, long, runs
+        def seek(groups: Groups = groups) -> Flags:
+            nonlocal stretches, long, packed
+            runs = packed.unpack(self._scratch)
+            del packed
+            stretches = self._find_stretches(take(groups.units, groups.firsts), roles, long, runs)
+            del long
             return np.diff(stretches.offsets) > 0
 
         with self._progress.stage("grouping bands"):
@@ -663,7 +669,7 @@ class _Finder:
 
     def _sketch(
         self, leaders: Positions, numbers: NDArray[np.uint64]
-    ) -> tuple[list[NDArray[np.uint64]], Runs]:
+    ) -> tuple[list[NDArray[np.uint64]], PackedRuns]:
         """Compute the band keys of leaders, uint64[n] for each band, and sample their runs."""
         options = self._options
         keys = [self._scratch.empty(len(leaders), np.uint64) for _ in range(options.bands)]
@@ -671,7 +677,7 @@ class _Finder:
         runs = [
             Column(self._scratch, kind, count)
             for kind, count in (
-                (np.uint64, expected),
+                (np.uint8, expected * RUN_BYTES),
                 (np.uint8, expected),
                 (np.int32, len(leaders)),
             )
@@ -688,11 +694,11 @@ class _Finder:
 
         with self._progress.stage("sketching", len(leaders), "units") as done:
             for part in map_slices(work, self._cut(leaders), self._threads):
-                runs[0].extend(part.keys)
+                runs[0].extend(pack_runs(part.keys))
                 runs[1].extend(part.places)
                 runs[2].extend(part.counts)
                 done(len(part.counts))
-        return keys, Runs(*(column.values for column in runs))
+        return keys, PackedRuns(*(column.values for column in runs))
 
     def _choose_roles(self, groups: Groups, leaders: Positions) -> NDArray[np.uint8]:
         """Say what each leader may be."""

@@ -24,6 +24,10 @@ WAVE_UNITS = 1 << 15
 WAVE_ENTRIES = 1 << 18
 WAVE_PAIRS = 1 << 20
 
+# Keys of a band that are grouped at once: what that takes is small beside all keys, and
+# its bit maps stay in the second cache.
+_KEYS_AT_ONCE = 1 << 21
+
 # What grouping takes for a key, and a wave for a pair.
 _KEY_BYTES = 24
 _PAIR_BYTES = 32
@@ -323,13 +327,14 @@ def build_buckets(
     """
     scratch = scratch or Scratch()
     bands, unit_count = len(keys), len(keys[0])
-    most_keys = scratch.chunk_bytes // threads // _KEY_BYTES
+    most_keys = min(_KEYS_AT_ONCE, scratch.chunk_bytes // threads // _KEY_BYTES)
 
     def work(first: int, last: int) -> list[_Groups]:
         found = []
         for band in range(first, last):
             found.append(_group_band(keys[band], most_keys, scratch))
-            keys[band] = keys[band][:0]
+            # An empty part of it would keep it whole.
+            keys[band] = np.empty(0, np.uint64)
         return found
 
     found = [one for part in map_slices(work, np.arange(bands + 1), threads) for one in part]

@@ -36,6 +36,7 @@ from dedup.columns import Bytes, Flags, Positions, Texts
 from dedup.folding import PADDING_BYTES, folding_table
 from dedup.kernels import kernel
 from dedup.options import Options
+from dedup.scratch import Scratch
 from dedup.tables import folding as table
 
 _WRITING_SHIFT, _WRITING_MASK = table.WRITING_SHIFT, table.WRITING_MASK
@@ -114,6 +115,45 @@ class Runs(NamedTuple):
     keys: NDArray[np.uint64]
     places: Bytes
     counts: NDArray[np.int32]
+
+
+# Bytes of a run's key that count: of the first 100 GB of text, one key in 300 is that of
+# another run too, and what that leads to is compared.
+RUN_BYTES = 5
+
+
+class PackedRuns(NamedTuple):
+    """Runs while the band keys stand in memory beside them.
+
+    Attributes
+    ----------
+    keys
+        uint8[RUN_BYTES * run_count], the highest bytes, the lowest of them first.
+    places, counts
+        Of `Runs`.
+    """
+
+    keys: Bytes
+    places: Bytes
+    counts: NDArray[np.int32]
+
+    def unpack(self, scratch: Scratch) -> Runs:
+        """Return them with whole keys."""
+        keys = scratch.full(len(self.places), 0, "<u8")
+        keys.view(np.uint8).reshape(-1, 8)[:, -RUN_BYTES:] = self.keys.reshape(-1, RUN_BYTES)
+        return Runs(keys, self.places, self.counts)
+
+
+def shorten_runs(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return keys as they are when they were packed."""
+    shortened: NDArray[np.uint64] = keys & ~np.uint64((1 << 8 * (8 - RUN_BYTES)) - 1)
+    return shortened
+
+
+def pack_runs(keys: NDArray[np.uint64]) -> Bytes:
+    """Pack keys of runs."""
+    packed: Bytes = keys.astype("<u8").view(np.uint8).reshape(-1, 8)[:, -RUN_BYTES:].ravel()
+    return packed
 
 
 @kernel

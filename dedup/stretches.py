@@ -49,6 +49,9 @@ _ASKERS_AT_ONCE = 1 << 9
 # What a key that is grouped and a meeting of two leaders take.
 _KEY_BYTES, _MEETING_BYTES = 24, 24
 
+# Part of a chunk that meetings may take: all of it takes 100 MB more and is no faster.
+_MEETING_SHARE = 4
+
 # Bytes that a place in a unit is told by, and in parts of the longer of the two.
 _SLACK_BYTES = 24
 _SLACK_PART = 64
@@ -345,7 +348,8 @@ def propose_stretches(
     columns = [Column(scratch, kind) for kind in (np.int32, np.int64, np.int64)]
     # Askers of which the meetings may be many enough to fill a chunk.
     weights = np.cumsum(np.where(asks, known, 0) * (MOST_PLACES * _MEETING_BYTES))
-    steps = np.arange(scratch.chunk_bytes, int(weights[-1]) if count else 0, scratch.chunk_bytes)
+    chunk_bytes = scratch.chunk_bytes // _MEETING_SHARE
+    steps = np.arange(chunk_bytes, int(weights[-1]) if count else 0, chunk_bytes)
     ends = np.unique([0, *np.searchsorted(weights, steps).tolist(), count])
 
     for begin, end in pairwise(ends.tolist()):

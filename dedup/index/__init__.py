@@ -1,1 +1,1 @@
-"""An index that remembers: durable, incremental, forgetful on request."""
+"""An index that remembers: what was seen, kept on disk and found again."""

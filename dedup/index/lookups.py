@@ -65,7 +65,7 @@ class Lookups:
 
     def __len__(self) -> int:
         parts = [*self._segments.values(), self._frozen, self._recent]
-        return sum(len(part) for part in parts)
+        return sum(part.count for part in parts)
 
     @property
     def names(self) -> list[str]:
@@ -168,7 +168,7 @@ class Lookups:
         """Write what is recent to a segment, and merge segments, beside what is called."""
         if self._worker and self._worker.is_alive():
             return
-        if len(self._recent) < _MOST_RECENT:
+        if self._recent.count < _MOST_RECENT:
             return
         self._worker = threading.Thread(target=self._flush_and_merge, daemon=True)
         self._worker.start()
@@ -191,7 +191,7 @@ class Lookups:
     def flush(self) -> None:
         """Write recent postings to a segment."""
         with self._lock:
-            if len(self._recent) == 0:
+            if self._recent.count == 0:
                 return
             # Searched until the segment is there.
             self._frozen, self._recent = self._recent, Recent()
@@ -204,7 +204,7 @@ class Lookups:
                     # Another process was first, or all was forgotten.
                     (self._folder / name).unlink()
                     return
-                self._journal.register(name, change, len(frozen), [])
+                self._journal.register(name, change, frozen.count, [])
                 self._segments[name] = Segment.open(self._folder / name)
                 self._written, self._frozen = change, Recent()
         except BaseException:
@@ -223,7 +223,7 @@ class Lookups:
         with self._lock:
             tiers: dict[int, list[str]] = {}
             for name, segment in self._segments.items():
-                tiers.setdefault(len(segment).bit_length() // _TIER_BITS, []).append(name)
+                tiers.setdefault(segment.count.bit_length() // _TIER_BITS, []).append(name)
         return next((names for names in tiers.values() if len(names) >= _SEGMENTS_A_TIER), [])
 
     def merge(self, names: list[str]) -> None:
@@ -246,7 +246,7 @@ class Lookups:
                 return
             merged = Segment.open(path)
             last = max(listed[old] for old in names)
-            self._journal.register(name, last, len(merged), names)
+            self._journal.register(name, last, merged.count, names)
             self._segments[name] = merged
             self._drop(self._segments.keys() - set(names))
         for old in names:
@@ -304,8 +304,8 @@ class Lookups:
                 number = records[-1].number
                 for record in records:
                     self._take_up(record, None)
-                if len(self._recent) >= _MOST_RECENT or len(records) < _DOCUMENTS_AT_ONCE:
-                    names[self._write_segment(*self._recent.columns())] = len(self._recent)
+                if self._recent.count >= _MOST_RECENT or len(records) < _DOCUMENTS_AT_ONCE:
+                    names[self._write_segment(*self._recent.columns())] = self._recent.count
                     self._recent = Recent()
         with self._journal.write():
             if self._journal.segments() != listed:

@@ -14,7 +14,7 @@ from dedup.columns import Flags, Positions, Texts
 from dedup.descriptions import describe_all
 from dedup.folding import fold_spans
 from dedup.options import Options
-from dedup.shingles import Runs, hash_shingles, sample_runs
+from dedup.shingles import Runs, hash_shingles, sample_runs, shorten_runs
 from dedup.signatures import hash_bands, sign
 from dedup.slices import cut_slices, map_slices
 from dedup.units import Units
@@ -113,7 +113,7 @@ def make_keys(texts: Texts, units: Units, options: Options, threads: int = 1) ->
         rows,
         described.fingerprints ^ _TEXT,
         _join(bands, np.empty((options.bands, 0), np.uint64)) ^ _BAND,
-        _join([part.keys for part in runs], np.empty(0, np.uint64)) ^ _RUN,
+        shorten_runs(_join([part.keys for part in runs], np.empty(0, np.uint64))) ^ _RUN,
         _join([part.counts for part in runs], np.empty(0, np.int32)),
         described.long,
     )
