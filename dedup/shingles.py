@@ -921,13 +921,13 @@ def _select_runs(data, offsets, hashes, shingle_offsets, pages, entries, rows):
 def _hash_runs(data, offsets, hashes, shingle_offsets, rows, spaced_step, keys, places, counts):
     unit = np.int64(0)
     count = np.int64(0)
+    walked = np.int64(-1)
     at = np.int64(0)
     points = np.int64(0)
     counts[:] = 0
     for row in rows:
         k = np.int64(row >> 1)
         step = np.int64(_UNSPACED_STEP) if row & 1 else spaced_step
-        is_next = shingle_offsets[unit + 1] <= k
         while shingle_offsets[unit + 1] <= k:
             unit += 1
         first = shingle_offsets[unit]
@@ -945,9 +945,10 @@ def _hash_runs(data, offsets, hashes, shingle_offsets, rows, spaced_step, keys, 
             # A code point a byte.
             at = start + k - first
             points = k - first
-        elif is_next or count == 0 or k - first < points:
+        elif walked != unit or k - first < points:
             at = start
             points = 0
+        walked = unit
         while points < k - first and at < offsets[unit + 1] - 1:
             at += 1
             points += (data[at] & 0xC0) != 0x80

@@ -19,7 +19,7 @@ from dedup.checkpoints import Checkpoint
 from dedup.columns import Texts
 from dedup.duplicates import Duplicates, find_duplicates
 from dedup.folding import find_places, fold_spans
-from dedup.shingles import find_stretches, hash_shingles, sample_runs
+from dedup.shingles import Runs, find_stretches, hash_shingles, sample_runs
 from dedup.units import cut_units
 
 Span = tuple[int, int, int]
@@ -604,3 +604,16 @@ def test_hostile_text_is_cut_by_whole_units_or_stays(name: str, unit: str) -> No
 def test_a_text_repeated_a_thousand_times_goes_for_one_unit_or_stretch() -> None:
     rows = sides(clean([say(ONE, TWO) + " " + (say(TWO) + " ") * 1000]))
     assert rows == [(say(TWO), " ".join(TWO) + ".")] * 1000
+
+
+def test_runs_do_not_depend_on_what_stands_beside() -> None:
+    texts = [part for seed in range(12) for part in make_documents(seed)[0].split("\n")]
+
+    def sample(texts: list[str]) -> Runs:
+        folded = fold(texts)
+        return sample_runs(folded, hash_shingles(folded, Options()), Options())
+
+    together = sample(texts)
+    alone = [sample([text]) for text in texts]
+    for column, parts in zip(together, zip(*alone, strict=True), strict=True):
+        assert column.tolist() == np.concatenate(parts).tolist()
