@@ -13,7 +13,7 @@ above the threshold.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple, Self
 
@@ -110,7 +110,7 @@ class Duplicates:
     passages: Positions
     compared: Flags
     capped_count: int
-    leaders: Positions | None = None
+    leaders: Positions = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.units)
@@ -615,7 +615,7 @@ class _Finder:
             )
         rows = self._judge(groups, buckets, live, roles, stretches)
         capped_count = int(np.count_nonzero(buckets.full))
-        firsts = groups.units[groups.firsts] if self._decided else None
+        firsts = groups.units[groups.firsts] if self._decided else np.empty(0, np.int64)
         del groups, buckets, live
         found = self._number(rows, stretches, places, order, compared, capped_count)
         return replace(found, leaders=firsts)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dedup.columns import Positions, Texts
 from dedup.corpus import cut_all_units, cut_duplicates
 from dedup.documents import check_documents
-from dedup.duplicates import GOES, OPEN, SHORT, STAYS, Duplicates
+from dedup.duplicates import GOES, OPEN, SHORT, Duplicates
 from dedup.errors import InputError, OptionsError, OutputError
 from dedup.filters import Filters
 from dedup.folding import folding_table
@@ -80,6 +80,7 @@ class Index:
     Examples
     --------
     >>> import tempfile
+    >>> from dedup import Index
     >>> folder = tempfile.mkdtemp()
     >>> with Index.open(f"{folder}/seen") as index:
     ...     first, second = index.add([
@@ -309,6 +310,8 @@ class Index:
         InputError
             When something is damaged; it names the file.
         """
+        with self._lock:
+            self._journal.verify()
         self._lookups.verify()
         for _ in self.export():
             pass
@@ -393,12 +396,13 @@ class Index:
         self._journal.add(judged.records, checksums)
         self._journal.set_facts(
             {
+                **facts,
                 "next_document": last.number + 1,
                 "next_unit": last.first_unit + len(last.starts),
                 "next_passage": max(facts["next_passage"], int(max(passages)) + 1),
             }
         )
-        self._lookups.add(judged.postings())
+        self._lookups.add(judged.put()[0])
 
     def _remove(self, numbers: Sequence[int]) -> list[Judged]:
         """Remove documents, and judge again what pointed to them."""
@@ -425,14 +429,13 @@ class Index:
         (after,) = found.records
         rows = np.concatenate([left.rows, after.rows])
         after = replace(after, rows=rows[np.argsort(rows["unit"], kind="stable")])
-        promoted = open_units[
-            (after.states[open_units] == STAYS) | (after.states[open_units] == GOES)
-        ]
-        self._journal.judge(after, promoted)
+        old_leaders = record.first_unit + open_units[record.states[open_units] == GOES]
+        postings, news = found.put(old_leaders)
+        self._journal.judge(after, (news[0] - record.first_unit, news[1] - record.first_unit))
         passages = int(found.records[0].rows["passage"].max(initial=-1)) + 1
         if passages > facts["next_passage"]:
-            self._journal.set_facts({"next_passage": passages})
-        self._lookups.add(found.postings())
+            self._journal.set_facts({**facts, "next_passage": passages})
+        self._lookups.add(postings)
         now = {(row.start, row.stop): row for row in found.results[0].duplicates}
         before = self._list_rows(record, names)
         return [

@@ -36,7 +36,7 @@ _NAMES_AT_ONCE: Final = 500
 _LEVEL: Final = 1
 
 _SCHEMA: Final = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE facts (number INTEGER PRIMARY KEY, facts BLOB NOT NULL);
 CREATE TABLE documents (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -122,6 +122,11 @@ class Record:
     stops: NDArray[np.int64]
     states: NDArray[np.uint8]
     rows: NDArray[np.void]
+
+
+# Of units that were judged again, those that became the first of their text, and
+# those that came to stay; int64 each.
+News = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 class Journal:
@@ -219,14 +224,19 @@ class Journal:
     def facts(self) -> dict[str, Any]:
         """Return what the index was made with, and its counters."""
         with self._told():
-            rows = self._connection.execute("SELECT name, value FROM facts").fetchall()
-        return {str(name): orjson.loads(str(value)) for name, value in rows}
+            row: Any = self._connection.execute("SELECT facts FROM facts").fetchone()
+            try:
+                found = orjson.loads(self._unseal(row[0], ())) if row else None
+            except _Damage:
+                found = None
+        if not isinstance(found, dict):
+            raise InputError(str(self._path), "is damaged: what it was made with cannot be read")
+        return found
 
     def set_facts(self, facts: Mapping[str, Any]) -> None:
-        """Write some of them."""
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO facts VALUES (?, ?)",
-            [(name, orjson.dumps(value).decode()) for name, value in facts.items()],
+        """Write them, in place of those that were there."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO facts VALUES (0, ?)", (self._seal(orjson.dumps(facts), ()),)
         )
 
     def find_ids(self, ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:
@@ -313,7 +323,7 @@ class Journal:
                     checksum,
                     self._packer.compress(one.text),
                     self._pack_units(one),
-                    self._packer.compress(one.rows.tobytes()),
+                    self._seal(one.rows.tobytes(), _place(one)),
                 )
                 for one, checksum in zip(records, checksums, strict=True)
             ],
@@ -321,26 +331,23 @@ class Journal:
         self._point(records)
         self._log((ADDED, one.number, None) for one in records)
 
-    def judge(self, record: Record, promoted: NDArray[np.int64]) -> None:
-        """Write that some units of a document were judged again.
-
-        Parameters
-        ----------
-        promoted
-            int64[n], of them those that are the first of their text now.
-        """
+    def judge(self, record: Record, news: News) -> None:
+        """Write that some units of a document were judged again, and what is new of them."""
         self._connection.execute(
             "UPDATE documents SET duplicates = ?, units = ?, rows = ? WHERE number = ?",
             (
                 len(record.rows),
                 self._pack_units(record),
-                self._packer.compress(record.rows.tobytes()),
+                self._seal(record.rows.tobytes(), _place(record)),
                 record.number,
             ),
         )
         self._connection.execute("DELETE FROM pointers WHERE document = ?", (record.number,))
         self._point([record])
-        self._log([(JUDGED, record.number, promoted.astype("<i8").tobytes())])
+        leaders, staying = news
+        parts = (np.array([len(leaders)]), leaders, staying)
+        packed = b"".join(part.astype("<i8").tobytes() for part in parts)
+        self._log([(JUDGED, record.number, packed)])
 
     def remove(self, numbers: Sequence[int]) -> list[int]:
         """Forget documents; return those that point to them, in order."""
@@ -369,18 +376,20 @@ class Journal:
             ).fetchone()
         return int(str(row[0])) if row else 0
 
-    def changes(self, after: int) -> list[tuple[int, int, int, NDArray[np.int64]]]:
-        """Return number, kind, document and units of the changes behind one."""
+    def changes(self, after: int) -> list[tuple[int, int, int, News]]:
+        """Return number, kind, document and news of the changes behind one."""
         with self._told():
             rows: Any = self._connection.execute(
                 "SELECT number, kind, document, units FROM changes WHERE number > ? "
                 "ORDER BY number",
                 (after,),
             ).fetchall()
-        return [
-            (number, kind, document, np.frombuffer(units or b"", "<i8"))
-            for number, kind, document, units in rows
-        ]
+        found = []
+        for number, kind, document, packed in rows:
+            units = np.frombuffer(packed or bytes(8), "<i8")
+            leaders, staying = np.split(units[1:], units[:1])
+            found.append((number, kind, document, (leaders, staying)))
+        return found
 
     def segments(self) -> dict[str, int]:
         """Return the segments, and the last change that is in each."""
@@ -417,6 +426,19 @@ class Journal:
             "postings": postings or 0,
         }
 
+    def verify(self) -> None:
+        """Look at all pages of the file.
+
+        Raises
+        ------
+        InputError
+            When something is damaged.
+        """
+        with self._told():
+            found: Any = self._connection.execute("PRAGMA integrity_check(1)").get
+        if found != "ok":
+            raise InputError(str(self._path), f"is damaged: {found}")
+
     def copy_to(self, path: Path) -> None:
         """Write a copy of it as it is now, while it is in use."""
         with self._told(str(path)):
@@ -450,7 +472,20 @@ class Journal:
 
     def _pack_units(self, record: Record) -> bytes:
         parts = (record.starts.astype("<i8"), record.stops.astype("<i8"), record.states)
-        return self._packer.compress(b"".join(part.tobytes() for part in parts))
+        return self._seal(b"".join(part.tobytes() for part in parts), _place(record))
+
+    def _seal(self, data: bytes, place: tuple[object, ...]) -> bytes:
+        """Pack data, with a checksum of it and of where it belongs."""
+        return self._packer.compress(_digest(data, place) + data)
+
+    def _unseal(self, packed: bytes, place: tuple[object, ...]) -> bytes:
+        try:
+            whole = self._unpacker.decompress(packed)
+        except zstandard.ZstdError as error:
+            raise _Damage from error
+        if _digest(whole[8:], place) != whole[:8]:
+            raise _Damage
+        return whole[8:]
 
     def _unpack(
         self,
@@ -463,14 +498,14 @@ class Journal:
         units: Any,
         rows: Any,
     ) -> Record:
+        place = (number, name, first_unit, unit_count)
         try:
+            packed, whole = self._unseal(units, place), self._unseal(rows, place)
             unpacked = self._unpacker.decompress(text)
-            packed = self._unpacker.decompress(units)
-            whole = self._unpacker.decompress(rows)
-        except zstandard.ZstdError as error:
-            raise InputError(str(self._path), f"document {name!r} is damaged: {error}") from None
-        if check_text(unpacked) != checksum or len(packed) != 17 * unit_count:
-            raise InputError(str(self._path), f"document {name!r} is damaged: other checksum")
+        except (_Damage, zstandard.ZstdError):
+            raise InputError(str(self._path), f"document {name!r} is damaged") from None
+        if check_text(unpacked) != checksum:
+            raise InputError(str(self._path), f"document {name!r} is damaged")
         spans = np.frombuffer(packed, "<i8", 2 * unit_count)
         return Record(
             number,
@@ -500,6 +535,18 @@ class Journal:
         except apsw.BusyError:
             reason = f"another process has been writing for {_WAIT_MS // 1000} s"
             raise OutputError(path, reason) from None
+
+
+class _Damage(Exception):  # noqa: N818
+    """What was read is not what was written."""
+
+
+def _place(record: Record) -> tuple[object, ...]:
+    return record.number, record.id, record.first_unit, len(record.starts)
+
+
+def _digest(data: bytes, place: tuple[object, ...]) -> bytes:
+    return xxhash.xxh3_64_digest(orjson.dumps(place) + data)
 
 
 def join_records(records: Sequence[Record]) -> tuple[Texts, Units]:

@@ -14,7 +14,7 @@ from dedup.columns import Positions
 from dedup.corpus import cut_duplicates
 from dedup.duplicates import GOES, OPEN, SHORT, STAYS, Decided, Duplicates, find_duplicates
 from dedup.filters import Filters
-from dedup.index.journal import COPY, ROW, Journal, Record, join_records
+from dedup.index.journal import COPY, ROW, Journal, News, Record, join_records
 from dedup.index.lookups import Lookups
 from dedup.index.postings import Postings, UnitKeys, make_keys
 from dedup.kinds import KINDS
@@ -50,11 +50,26 @@ class Judgement:
     key_units: Positions
     key_states: NDArray[np.uint8]
 
-    def postings(self) -> Postings:
-        """Return what the units that were judged are put under from now on."""
-        states = self.key_states
-        leaders = (states == STAYS) | (states == GOES)
-        return self.keys.of_leaders(leaders, states == STAYS, self.key_units)
+    def put(self, old_leaders: Positions | None = None) -> tuple[Postings, News]:
+        """Return what the units that were judged are put under from now on.
+
+        Parameters
+        ----------
+        old_leaders
+            int64[n], numbers of those that are under their text and runs already.
+
+        Returns
+        -------
+        Postings
+        News
+            Numbers of the units.
+        """
+        staying = self.key_states == STAYS
+        leaders = staying | (self.key_states == GOES)
+        if old_leaders is not None:
+            leaders &= ~np.isin(self.key_units, old_leaders)
+        postings = self.keys.put(leaders, staying, self.key_units)
+        return postings, (self.key_units[leaders], self.key_units[staying])
 
 
 def judge(
@@ -89,6 +104,11 @@ def judge(
         threads,
     )
     leaders = _find_leaders(keys, lookups, ranges, options)
+    unit_numbers = np.concatenate(
+        [np.empty(0, np.int64), *(one.first_unit + np.arange(len(one.starts)) for one in opened)]
+    )
+    # One that is judged again is still under its keys.
+    leaders = np.setdiff1d(leaders, unit_numbers[rows], assume_unique=True)
     of_range = np.searchsorted(ranges[:, 1], leaders, side="right") - 1
     mine = {one.number for one in opened}
     wanted = [number for number in np.unique(ranges[of_range, 0]).tolist() if number not in mine]
@@ -115,12 +135,6 @@ def judge(
     numbers = {one.id: one.number for one in records}
     judged = _record(opened, results, found, all_units, first, numbers)
     judged_states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in judged)])
-    unit_numbers = np.concatenate(
-        [
-            np.empty(0, np.int64),
-            *(one.first_unit + np.arange(len(one.starts)) for one in opened),
-        ]
-    )
     looked_at = rows[keys.units]
     return Judgement(results, judged, keys, unit_numbers[looked_at], judged_states[looked_at])
 

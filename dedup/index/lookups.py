@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dedup.columns import Positions
 from dedup.duplicates import GOES, STAYS
 from dedup.errors import DedupError
-from dedup.index.journal import ADDED, JUDGED, Journal, Record, join_records
+from dedup.index.journal import ADDED, JUDGED, Journal, News, Record, join_records
 from dedup.index.postings import Postings, make_keys
 from dedup.index.segments import Recent, Segment, find_in_all, merge_segments, write_segment
 from dedup.options import Options
@@ -64,8 +64,8 @@ class Lookups:
         self.forget()
 
     def __len__(self) -> int:
-        parts = [*self._segments.values(), self._frozen, self._recent]
-        return sum(part.count for part in parts)
+        written = sum(segment.count for segment in self._segments.values())
+        return written + self._frozen.count + self._recent.count
 
     @property
     def names(self) -> list[str]:
@@ -151,11 +151,11 @@ class Lookups:
         if changes:
             self._ranges = None
         added = set()
-        for number, kind, document, units in changes:
+        for number, kind, document, news in changes:
             # A document is read as it is now, so what was judged since is in it.
             if kind == ADDED or (kind == JUDGED and document not in added):
                 for record in self._journal.documents([document]):
-                    self._take_up(record, units if kind == JUDGED else None)
+                    self._take_up(record, news if kind == JUDGED else None)
             if kind == ADDED:
                 added.add(document)
             self._change = number
@@ -261,14 +261,16 @@ class Lookups:
                 if path.name not in self._journal.segments() and is_old:
                     path.unlink()
 
-    def _take_up(self, record: Record, only: Positions | None) -> None:
-        """Put the leaders of a document under their keys, or only some of its units."""
+    def _take_up(self, record: Record, news: News | None = None) -> None:
+        """Put the leaders of a document under their keys, or only what is new of it."""
         keys = make_keys(*join_records([record]), self._options, self._threads)
         states = record.states[keys.units]
-        leaders = (states == STAYS) | (states == GOES)
-        if only is not None:
-            leaders &= np.isin(keys.units, only)
-        self._recent.add(*keys.of_leaders(leaders, states == STAYS, record.first_unit + keys.units))
+        staying, leaders = states == STAYS, (states == STAYS) | (states == GOES)
+        if news is not None:
+            # What they were put under before is there still.
+            leaders &= np.isin(keys.units, news[0])
+            staying &= np.isin(keys.units, news[1])
+        self._recent.add(*keys.put(leaders, staying, record.first_unit + keys.units))
 
     def compact(self) -> None:
         """Make one segment of all, without what was removed."""
@@ -303,7 +305,7 @@ class Lookups:
             while records := self._journal.documents_after(number, _DOCUMENTS_AT_ONCE):
                 number = records[-1].number
                 for record in records:
-                    self._take_up(record, None)
+                    self._take_up(record)
                 if self._recent.count >= _MOST_RECENT or len(records) < _DOCUMENTS_AT_ONCE:
                     names[self._write_segment(*self._recent.columns())] = self._recent.count
                     self._recent = Recent()

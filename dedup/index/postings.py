@@ -52,18 +52,19 @@ class UnitKeys:
     run_counts: NDArray[np.int32]
     asks: Flags
 
-    def of_leaders(self, leaders: Flags, stays: Flags, first: Positions) -> "Postings":
-        """Return what is put under keys: of each leader, under bands only what stays.
+    def put(self, leaders: Flags, staying: Flags, first: Positions) -> "Postings":
+        """Put units under their keys.
 
         Parameters
         ----------
-        leaders, stays
-            bool[n], by row.
+        leaders
+            bool[n], which rows are put under their text and their runs.
+        staying
+            bool[n], which are put under their bands.
         first
             int64[n], the number that each unit is known by.
         """
         of_runs = np.repeat(leaders, self.run_counts)
-        staying = leaders & stays
         numbers = np.broadcast_to(first[staying], (len(self.bands), int(np.count_nonzero(staying))))
         return Postings(
             np.concatenate(
