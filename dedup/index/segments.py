@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import xxhash
@@ -65,6 +65,10 @@ _JUMP_BITS = 16
 # Blocks that are verified between two questions whether to stop.
 _VERIFIED_TOGETHER = 256
 
+# Postings beyond which runs in memory are not merged: adding a batch would have to
+# wait for it. Each more run is one more search of 0.15 microseconds a key.
+_LONGEST_RUN = 1 << 21
+
 # Written data that is handed to the disk at once: of gigabytes at the end, other
 # writes to the disk would have to wait.
 _SYNC_BYTES = 64 << 20
@@ -73,6 +77,58 @@ _PRIME_1 = np.uint64(0x9E3779B185EBCA87)
 _PRIME_2 = np.uint64(0xC2B2AE3D27D4EB4F)
 _PRIME_3 = np.uint64(0x165667B19E3779F9)
 _PRIME_4 = np.uint64(0x85EBCA77C2B2AE63)
+
+
+class _Columns(NamedTuple):
+    """Sorted postings as the kernels take them, in a file or in memory.
+
+    Attributes
+    ----------
+    keys
+        uint64[n], n at least `posting_count`: the rest is zeros that fill a page.
+    units
+        uint32[n] or int64[n], less the base.
+    words
+        uint64[w], the units as checksums take them.
+    fences
+        uint64[block_count + 1], the first key of each block, and the greatest.
+    key_sums, unit_sums
+        uint64[block_count], checksums.
+    key_checked, unit_checked
+        uint8[block_count], whether the checksum was compared. Threads write
+        here at once, all the same: bytes, for bits would undo each other.
+    """
+
+    keys: Keys
+    units: NDArray[Any]
+    words: Keys
+    posting_count: int
+    base: int
+    fences: Keys
+    key_sums: Keys
+    unit_sums: Keys
+    key_checked: NDArray[np.uint8]
+    unit_checked: NDArray[np.uint8]
+
+
+class _Live(NamedTuple):
+    """Ranges of live units, and where to look for a unit among them.
+
+    Attributes
+    ----------
+    firsts, stops
+        int64[m]
+    least, shift
+        Of a unit, ``(unit - least) >> shift`` is the place to look up in jumps.
+    jumps
+        int32[j], ranges that begin at or before the least unit of each place.
+    """
+
+    firsts: Positions
+    stops: Positions
+    least: int
+    shift: int
+    jumps: NDArray[np.int32]
 
 
 @kernel
@@ -196,63 +252,32 @@ def _count_lesser_blocks(fences, block_count, key, near):
 
 
 @kernel
-def _count_found(
-    keys,
-    units,
-    unit_words,
-    count,
-    base,
-    key_sums,
-    unit_sums,
-    key_checked,
-    unit_checked,
-    place,
-    most,
-    firsts,
-    stops,
-):
+def _count_found(columns, place, most, firsts, stops):
     """Count live units of the key at a place; or return -2 less the damaged part."""
     found = np.int64(0)
     block = np.int64(-1)
     i = place
-    while found < most and i < count:
+    while found < most and i < columns.posting_count:
         if i >> _BLOCK_SHIFT != block:
             block = i >> _BLOCK_SHIFT
-            if not key_checked[block]:
-                if not _is_whole(keys, key_sums, block, _BLOCK):
+            if not columns.key_checked[block]:
+                if not _is_whole(columns.keys, columns.key_sums, block, _BLOCK):
                     return -2 - 2 * block
-                key_checked[block] = 1
-            if not unit_checked[block]:
-                block_words = _BLOCK * len(unit_words) // len(units)
-                if not _is_whole(unit_words, unit_sums, block, block_words):
+                columns.key_checked[block] = 1
+            if not columns.unit_checked[block]:
+                block_words = _BLOCK * len(columns.words) // len(columns.units)
+                if not _is_whole(columns.words, columns.unit_sums, block, block_words):
                     return -3 - 2 * block
-                unit_checked[block] = 1
-        if keys[i] != keys[place]:
+                columns.unit_checked[block] = 1
+        if columns.keys[i] != columns.keys[place]:
             break
-        found += np.int64(_is_live(base + np.int64(units[i]), firsts, stops))
+        found += np.int64(_is_live(columns.base + np.int64(columns.units[i]), firsts, stops))
         i += 1
     return found
 
 
 @kernel
-def _find_places(
-    keys,
-    units,
-    unit_words,
-    count,
-    base,
-    fences,
-    key_sums,
-    unit_sums,
-    key_checked,
-    unit_checked,
-    wanted,
-    most,
-    firsts,
-    stops,
-    places,
-    offsets,
-):
+def _find_places(columns, wanted, most, firsts, stops, places, offsets):
     """Find the first posting of each wanted key, and how many live units it gives.
 
     Returns
@@ -268,12 +293,13 @@ def _find_places(
     takes three quarters of the time that one guess does, a fifth of that of
     `np.searchsorted`.
     """
+    keys, count, fences = columns.keys, columns.posting_count, columns.fences
     offsets[0] = 0
     if count == 0:
         for i in range(len(wanted)):
             offsets[i + 1] = 0
         return np.int64(-1)
-    block_count = np.int64(len(key_sums))
+    block_count = np.int64(len(columns.key_sums))
     greatest = fences[block_count]
     near = np.int64(0)
     blocks = np.empty(_TOGETHER, np.int64)
@@ -290,10 +316,10 @@ def _find_places(
             blocks[j] = near
             if near == 0:
                 continue
-            if not key_checked[near - 1]:
-                if not _is_whole(keys, key_sums, near - 1, _BLOCK):
+            if not columns.key_checked[near - 1]:
+                if not _is_whole(keys, columns.key_sums, near - 1, _BLOCK):
                     return 2 * (near - 1)
-                key_checked[near - 1] = 1
+                columns.key_checked[near - 1] = 1
             low = (near - 1) << _BLOCK_SHIFT
             width = min(low + _BLOCK, count) - low
             slope = np.float64(width) / np.float64(fences[near] - fences[near - 1])
@@ -325,21 +351,8 @@ def _find_places(
                     place = np.int64(-1)
             found = np.int64(0)
             if place >= 0:
-                found = _count_found(
-                    keys,
-                    units,
-                    unit_words,
-                    count,
-                    base,
-                    key_sums,
-                    unit_sums,
-                    key_checked,
-                    unit_checked,
-                    place,
-                    most[min(group + j, len(most) - 1)],
-                    firsts,
-                    stops,
-                )
+                limit = most[min(group + j, len(most) - 1)]
+                found = _count_found(columns, place, limit, firsts, stops)
                 if found < 0:
                     return -2 - found
             places[group + j] = place
@@ -348,12 +361,12 @@ def _find_places(
 
 
 @kernel
-def _fill_found(units, base, firsts, stops, places, offsets, found):
+def _fill_found(columns, firsts, stops, places, offsets, found):
     for i in range(len(places)):
         at = offsets[i]
         k = places[i]
         while at < offsets[i + 1]:
-            unit = base + np.int64(units[k])
+            unit = columns.base + np.int64(columns.units[k])
             if _is_live(unit, firsts, stops):
                 found[at] = unit
                 at += 1
@@ -495,55 +508,45 @@ def _merge_runs(keys, units, begins, ends, one_keys, one_units, two_keys, two_un
 def _fill_jumps(firsts, least, shift, jumps):
     row = np.int64(0)
     for i in range(len(jumps)):
-        while row < len(firsts) and firsts[row] <= least + (np.int64(i) << shift):
+        # The least unit of the place behind the last may be too much for int64.
+        reach = np.uint64(i) << np.uint64(shift)
+        while row < len(firsts) and (
+            firsts[row] <= least or np.uint64(firsts[row] - least) <= reach
+        ):
             row += 1
         jumps[i] = row
 
 
 @kernel
-def _is_live_near(unit, firsts, stops, least, shift, jumps):
+def _is_live_near(unit, live):
     """Do as `_is_live`, among the few ranges that begin near the unit."""
-    near = (unit - least) >> shift
-    low = np.int64(jumps[near])
-    high = np.int64(jumps[near + 1])
+    near = (unit - live.least) >> live.shift
+    low = np.int64(live.jumps[near])
+    high = np.int64(live.jumps[near + 1])
     while low < high:
         middle = (low + high) >> 1
-        if firsts[middle] <= unit:
+        if live.firsts[middle] <= unit:
             low = middle + 1
         else:
             high = middle
-    return low > 0 and unit < stops[low - 1]
+    return low > 0 and unit < live.stops[low - 1]
 
 
 @kernel
-def _scan_live(units, base, count, firsts, stops, shift, jumps, found):
+def _scan_live(units, base, count, live, found):
     """Add live units to the count, the least and the most that were found so far."""
-    live, least, most = found[0], found[1], found[2]
+    live_count, least, most = found[0], found[1], found[2]
     for i in range(count):
         unit = base + np.int64(units[i])
-        if _is_live_near(unit, firsts, stops, base, shift, jumps):
-            live += 1
+        if _is_live_near(unit, live):
+            live_count += 1
             least = min(least, unit)
             most = max(most, unit)
-    found[0], found[1], found[2] = live, least, most
+    found[0], found[1], found[2] = live_count, least, most
 
 
 @kernel
-def _take_live(
-    keys,
-    units,
-    count,
-    base,
-    are_live,
-    firsts,
-    stops,
-    shift,
-    jumps,
-    into_keys,
-    into_units,
-    begin,
-    end,
-):
+def _take_live(keys, units, count, base, are_live, live, into_keys, into_units, begin, end):
     """Move what is left of a room to its front, and add live postings; return where they end."""
     for i in range(begin, end):
         into_keys[i - begin] = into_keys[i]
@@ -559,7 +562,7 @@ def _take_live(
         # Written always and counted sometimes.
         into_keys[at] = keys[i]
         into_units[at] = unit
-        at += np.int64(_is_live_near(unit, firsts, stops, base, shift, jumps))
+        at += np.int64(_is_live_near(unit, live))
     return at
 
 
@@ -621,6 +624,10 @@ class _Layout:
     def byte_count(self) -> int:
         return self.units_at + _padded(self.width * self.count)
 
+    @property
+    def unit_type(self) -> str:
+        return "<u4" if self.width == 4 else "<i8"
+
     def describe_part(self, part: int) -> str:
         """Name a block of keys or units, by the number that kernels give it."""
         block, of_units = divmod(part, 2)
@@ -636,96 +643,43 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Postings:
-    """Sorted postings as the kernels take them, in a file or in memory.
+    """Sorted postings that can be searched.
 
     Attributes
     ----------
-    keys
-        uint64[n], n at least `count`: the rest is zeros that fill a page.
-    units
-        uint32[n] or int64[n], less the base.
-    words
-        uint64[w], the units as checksums take them.
-    fences
-        uint64[block_count + 1], the first key of each block, and the greatest.
-    key_sums, unit_sums
-        uint64[block_count], checksums.
-    key_checked, unit_checked
-        uint8[block_count], whether the checksum was compared. Threads write
-        here at once, all the same: bytes, for bits would undo each other.
     source
         Path of the file.
+    layout
+        Of the file.
     """
 
-    keys: Keys
-    units: NDArray[Any]
-    words: Keys
-    count: int
-    base: int
-    fences: Keys
-    key_sums: Keys
-    unit_sums: Keys
-    key_checked: NDArray[np.uint8]
-    unit_checked: NDArray[np.uint8]
+    columns: _Columns
     source: str
-    width: int
+    layout: _Layout
 
     @classmethod
-    def from_sorted(cls, keys: Keys, units: Positions) -> "_Postings":
+    def from_sorted(cls, keys: Keys, units: Positions) -> Self:
         """Take sorted columns in memory, where nothing has to be checked."""
-        block_count = -(-len(keys) // _BLOCK)
-        checked = np.ones(block_count, np.uint8)
-        sums = _frozen(np.zeros(block_count, np.uint64))
+        layout = _Layout(len(keys), 8)
+        checked = np.ones(layout.block_count, np.uint8)
+        sums = _frozen(np.zeros(layout.block_count, np.uint64))
         fences = _frozen(np.concatenate([keys[::_BLOCK], keys[-1:]]))
-        keys = _frozen(keys)
-        return cls(
-            keys,
-            _frozen(units),
-            keys,
-            len(keys),
-            0,
-            fences,
-            sums,
-            sums,
-            checked,
-            checked,
-            "memory",
-            8,
-        )
+        keys, units = _frozen(keys), _frozen(units)
+        columns = _Columns(keys, units, keys, len(keys), 0, fences, sums, sums, checked, checked)
+        return cls(columns, "memory", layout)
 
     def find(
         self, keys: Keys, most: Positions, firsts: Positions, stops: Positions
     ) -> tuple[Positions, Positions]:
         places = np.empty(len(keys), np.int64)
         offsets = np.empty(len(keys) + 1, np.int64)
-        damaged = _find_places(
-            self.keys,
-            self.units,
-            self.words,
-            self.count,
-            self.base,
-            self.fences,
-            self.key_sums,
-            self.unit_sums,
-            self.key_checked,
-            self.unit_checked,
-            keys,
-            most,
-            firsts,
-            stops,
-            places,
-            offsets,
-        )
+        damaged = _find_places(self.columns, keys, most, firsts, stops, places, offsets)
         if damaged >= 0:
             raise self.damage(damaged)
         found = np.empty(int(offsets[-1]), np.int64)
         if len(found):
-            _fill_found(self.units, self.base, firsts, stops, places, offsets, found)
+            _fill_found(self.columns, firsts, stops, places, offsets, found)
         return offsets, found
-
-    @property
-    def layout(self) -> _Layout:
-        return _Layout(self.count, self.width)
 
     def damage(self, part: int) -> InputError:
         return InputError(self.source, self.layout.describe_part(part))
@@ -758,7 +712,7 @@ class Segment:
         mapped: mmap.mmap,
     ) -> None:
         self.path = path
-        self.count = postings.count
+        self.count = postings.layout.count
         self.byte_count = len(mapped)
         self.least_unit = least_unit
         self.most_unit = most_unit
@@ -795,37 +749,29 @@ class Segment:
                 raise InputError(name, "is no segment of an index")
             raise InputError(name, f"cut short: {size} bytes, and a header has {_PAGE_BYTES}")
         layout, least, most, table_checksum = _read_header(name, mapped[:_PAGE_BYTES], size)
-        table = np.frombuffer(mapped, "<u8", (layout.keys_at - _PAGE_BYTES) // 8, _PAGE_BYTES)
+        table: Keys = _map_column(mapped, "<u8", _PAGE_BYTES, layout.keys_at)
         if xxhash.xxh64_intdigest(table.data) != table_checksum:
             raise InputError(
                 name, f"damaged: table of blocks, bytes {_PAGE_BYTES} to {layout.keys_at}"
             )
-        count, width, block_count = layout.count, layout.width, layout.block_count
-        # Byte orders are named: a machine that cannot map them refuses the type.
+        block_count = layout.block_count
         fences, key_sums, unit_sums = np.split(
             table[: 3 * block_count + 1], [block_count + 1, 2 * block_count + 1]
         )
-        unit_bytes = layout.byte_count - layout.units_at
-        postings = _Postings(
-            np.frombuffer(mapped, "<u8", (layout.units_at - layout.keys_at) // 8, layout.keys_at)
-            if count
-            else table[:0],
-            np.frombuffer(
-                mapped, "<u4" if width == 4 else "<i8", unit_bytes // width, layout.units_at
-            )
-            if count
-            else table[:0].view("<i8"),
-            np.frombuffer(mapped, "<u8", unit_bytes // 8, layout.units_at) if count else table[:0],
-            count,
+        # Byte orders are named: a machine with another one refuses the types.
+        columns = _Columns(
+            _map_column(mapped, "<u8", layout.keys_at, layout.units_at),
+            _map_column(mapped, layout.unit_type, layout.units_at, layout.byte_count),
+            _map_column(mapped, "<u8", layout.units_at, layout.byte_count),
+            layout.count,
             least,
             fences,
             key_sums,
             unit_sums,
             np.zeros(block_count, np.uint8),
             np.zeros(block_count, np.uint8),
-            name,
-            width,
         )
+        postings = _Postings(columns, name, layout)
         return cls(name, postings, least, most, mapped)
 
     def __enter__(self) -> Self:
@@ -860,20 +806,21 @@ class Segment:
         InputError
             Names the first block that is damaged.
         """
-        columns = self.postings
-        for first in range(0, len(columns.key_sums), _VERIFIED_TOGETHER):
+        postings = self.postings
+        columns, layout = postings.columns, postings.layout
+        for first in range(0, layout.block_count, _VERIFIED_TOGETHER):
             if should_stop is not None and should_stop():
                 return
-            last = min(first + _VERIFIED_TOGETHER, len(columns.key_sums))
+            last = min(first + _VERIFIED_TOGETHER, layout.block_count)
             for part, (words, sums, checked, size) in enumerate(
                 (
                     (columns.keys, columns.key_sums, columns.key_checked, 8),
-                    (columns.words, columns.unit_sums, columns.unit_checked, columns.width),
+                    (columns.words, columns.unit_sums, columns.unit_checked, layout.width),
                 )
             ):
                 block = _find_damaged(words, sums, checked, _BLOCK * size // 8, first, last)
                 if block >= 0:
-                    raise columns.damage(2 * block + part)
+                    raise postings.damage(2 * block + part)
 
     def find(
         self, keys: Keys, most: int | Positions, firsts: Positions, stops: Positions
@@ -890,8 +837,8 @@ class Recent:
 
     Notes
     -----
-    A few sorted runs, each longer than the next: of n postings each is merged
-    about log2(n / batch) times.
+    A few sorted runs, each longer than the next or as long as runs become: a
+    posting is merged log2 of batches a run times, for 5 ns and the memory.
     """
 
     def __init__(self) -> None:
@@ -900,7 +847,7 @@ class Recent:
     @property
     def count(self) -> int:
         """Postings that were added."""
-        return sum(run.count for run in self._runs)
+        return sum(run.layout.count for run in self._runs)
 
     @property
     def byte_count(self) -> int:
@@ -909,7 +856,7 @@ class Recent:
 
     @property
     def postings(self) -> tuple[_Postings, ...]:
-        """The sorted runs, the longest first."""
+        """The sorted runs, the oldest first."""
         return self._runs
 
     def add(self, keys: Keys, units: Positions) -> None:
@@ -924,9 +871,10 @@ class Recent:
             return
         run = sort_postings(keys, units)
         runs = list(self._runs)
-        while runs and runs[-1].count <= len(run[0]):
-            run = _merge_columns((runs[-1].keys, runs[-1].units), run)
-            runs.pop()
+        while runs and runs[-1].layout.count <= len(run[0]):
+            if runs[-1].layout.count + len(run[0]) > _LONGEST_RUN:
+                break
+            run = _merge_columns(runs.pop().columns, run)
         if run[0] is keys:
             run = keys.copy(), units.copy()
         self._runs = (*runs, _Postings.from_sorted(*run))
@@ -936,7 +884,7 @@ class Recent:
         runs = self._runs
         merged: tuple[Keys, Positions] = (np.empty(0, np.uint64), np.empty(0, np.int64))
         for run in reversed(runs):
-            merged = _merge_columns((run.keys, run.units), merged)
+            merged = _merge_columns(run.columns, merged)
         return merged
 
     def find(
@@ -1144,20 +1092,20 @@ class _Reader:
         self, path: str, rooms: _Room, start: int, size: int, firsts: Positions, stops: Positions
     ) -> None:
         self._segment = Segment.open(path)
-        self._columns = self._segment.postings
-        self._layout = self._columns.layout
-        self._firsts, self._stops = firsts, stops
-        row = int(np.searchsorted(firsts, self._segment.least_unit, "right")) - 1
-        self._are_live = row >= 0 and self._segment.most_unit < int(stops[row])
+        self._postings = self._segment.postings
+        self._layout = self._postings.layout
+        least, most = self._segment.least_unit, self._segment.most_unit
+        row = int(np.searchsorted(firsts, least, "right")) - 1
+        self._are_live = row >= 0 and most < int(stops[row])
         # With 30,000 ranges merging took twice as long when each unit was looked for
         # among all of them.
-        reach = self._segment.most_unit - self._segment.least_unit + 1
-        self._shift = max(reach.bit_length() - min(len(firsts).bit_length() + 1, _JUMP_BITS), 0)
-        self._jumps = np.empty((reach >> self._shift) + 2, np.int32)
-        _fill_jumps(firsts, self._segment.least_unit, self._shift, self._jumps)
+        reach = most - least + 1
+        shift = max(reach.bit_length() - min(len(firsts).bit_length() + 1, _JUMP_BITS), 0)
+        self._live = _Live(firsts, stops, least, shift, np.empty((reach >> shift) + 2, np.int32))
+        _fill_jumps(firsts, least, shift, self._live.jumps)
         self._block = 0
         self._read_keys: Keys = np.empty(size, np.uint64)
-        self._read_units = np.empty(size, self._columns.units.dtype)
+        self._read_units = np.empty(size, self._layout.unit_type)
         self._rooms, self._start, self._size = rooms, start, size
         self.begin = self.end = start
 
@@ -1192,20 +1140,11 @@ class _Reader:
             yield
             some = min(self._size, layout.count - first)
             self._read(self._read_units, some, layout.units_at + layout.width * first)
-            _scan_live(
-                self._read_units,
-                self._columns.base,
-                some,
-                self._firsts,
-                self._stops,
-                self._shift,
-                self._jumps,
-                found,
-            )
+            _scan_live(self._read_units, self._live.least, some, self._live, found)
 
     def refill(self) -> None:
         """Read on, unless half of the room is full."""
-        columns, layout = self._columns, self._layout
+        columns, layout = self._postings.columns, self._layout
         while not self.is_done and 2 * (self.end - self.begin) <= self._size:
             room = (self._size - self.end + self.begin) // _BLOCK
             first, last = self._block, min(self._block + room, layout.block_count)
@@ -1228,17 +1167,14 @@ class _Reader:
                     last - first,
                 )
                 if damaged >= 0:
-                    raise columns.damage(2 * (first + damaged) + part)
+                    raise self._postings.damage(2 * (first + damaged) + part)
             self.end = self._start + _take_live(
                 self._read_keys,
                 self._read_units,
                 count,
                 columns.base,
                 self._are_live,
-                self._firsts,
-                self._stops,
-                self._shift,
-                self._jumps,
+                self._live,
                 self._rooms.keys[self._start : self._start + self._size],
                 self._rooms.units[self._start : self._start + self._size],
                 self.begin - self._start,
@@ -1251,7 +1187,7 @@ class _Reader:
         return int(self._rooms.keys[self.end - 1]), int(self._rooms.units[self.end - 1])
 
     def _read(self, values: NDArray[Any], count: int, at: int) -> None:
-        rest = memoryview(values[:count]).cast("B")
+        rest = values[:count].data.cast("B")
         with self._refusing():
             while len(rest):
                 size = os.preadv(self._descriptor, [rest], at)
@@ -1307,7 +1243,7 @@ class _Writer:
         self._temporary = self._target.with_name(f".dedup-{secrets.token_hex(4)}")
         self._descriptor = -1
         self._keys = np.empty(_PACKED_TOGETHER, np.uint64)
-        self._units = np.empty(_PACKED_TOGETHER, np.uint32 if width == 4 else np.int64)
+        self._units = np.empty(_PACKED_TOGETHER, self._layout.unit_type)
         self._held = 0
         self._done = 0
         self._unsynced = 0
@@ -1400,9 +1336,9 @@ class _Writer:
             self._unit_sums[block:last],
         )
         with self._refusing():
-            self._put(memoryview(self._keys[:key_room]).cast("B"), layout.keys_at + 8 * self._done)
+            self._put(self._keys[:key_room].data.cast("B"), layout.keys_at + 8 * self._done)
             self._put(
-                memoryview(self._units[:unit_room]).cast("B"),
+                self._units[:unit_room].data.cast("B"),
                 layout.units_at + layout.width * self._done,
             )
         self._done += count
@@ -1480,12 +1416,10 @@ def _merge_found(
     return offsets, merged
 
 
-def _merge_columns(
-    left: tuple[Keys, NDArray[Any]], right: tuple[Keys, NDArray[Any]]
-) -> tuple[Keys, Positions]:
-    count = len(left[0]) + len(right[0])
+def _merge_columns(left: _Columns, right: tuple[Keys, Positions]) -> tuple[Keys, Positions]:
+    count = len(left.keys) + len(right[0])
     keys, units = np.empty(count, np.uint64), np.empty(count, np.int64)
-    _merge_two(*map(_frozen, (*left, *right)), keys, units)
+    _merge_two(left.keys, left.units, *map(_frozen, right), keys, units)
     return keys, units
 
 
@@ -1494,6 +1428,14 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def _map_column(mapped: mmap.mmap, kind: str, start: int, stop: int) -> NDArray[Any]:
+    """Return what stands between two places of a file, which may be nothing."""
+    if start == stop:
+        return _frozen(np.empty(0, kind))
+    size = np.dtype(kind).itemsize
+    return np.frombuffer(mapped, kind, (stop - start) // size, start)
 
 
 def _padded(size: int) -> int:
