@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         TextError,
     )
     from dedup.filters import Filters
+    from dedup.index.index import Index
     from dedup.matches import Match, match_documents
     from dedup.options import Options, candidate_probability, solve_bands
     from dedup.passages import PassageOptions
@@ -33,6 +34,7 @@ __all__ = [
     "Duplicate",
     "EncodingError",
     "Filters",
+    "Index",
     "InputError",
     "MapError",
     "Match",
@@ -56,6 +58,7 @@ __all__ = [
 
 _MODULES = {
     "Filters": "dedup.filters",
+    "Index": "dedup.index.index",
     **dict.fromkeys(["Options", "candidate_probability", "solve_bands"], "dedup.options"),
     **dict.fromkeys(["Duplicate", "Result", "Span", "Stats", "restore"], "dedup.results"),
     **dict.fromkeys(["Match", "match_documents"], "dedup.matches"),

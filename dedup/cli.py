@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from dedup.filters import Filters
+    from dedup.index.index import Index
     from dedup.options import Options
     from dedup.results import Result
     from dedup.runs import Plan
@@ -625,6 +626,274 @@ def serve(
         from service.app import serve as serve_http
 
         serve_http(host, port)
+
+
+index_app = typer.Typer(
+    help="Keep an index of what was seen, and say what is new in documents as they come.",
+    no_args_is_help=True,
+)
+app.add_typer(index_app, name="index")
+
+_IndexPath = Annotated[str, typer.Argument(metavar="INDEX", help="The folder of the index.")]
+_Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Text files, folders and corpora; - is stdin."),
+]
+_Include = Annotated[
+    list[str] | None, typer.Option("--include", metavar="GLOB", help="Read only such files.")
+]
+_Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Do not read such files.")
+]
+_IdField = Annotated[str, typer.Option(metavar="NAME", help="Field with a row's id.")]
+_TextField = Annotated[str, typer.Option(metavar="NAME", help="Field with a row's text.")]
+_Strict = Annotated[bool, typer.Option("--strict", help="Stop at what cannot be read.")]
+_StdinFormat = Annotated[
+    Literal["text", "jsonl", "csv", "parquet"], typer.Option(help="What - holds, packed or not.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Threads = Annotated[int | None, typer.Option(min=1, metavar="COUNT", help="Workers; all cores.")]
+_Batch = Annotated[
+    int, typer.Option(min=1, max=100_000, metavar="COUNT", help="Documents that are one step.")
+]
+
+
+@index_app.command("create")
+def index_create(
+    path: _IndexPath,
+    unit: Annotated[
+        Literal["sentence", "paragraph", "document"], typer.Option(help="What is compared.")
+    ] = "sentence",
+    threshold: Annotated[
+        float, typer.Option(help="Least score of a duplicate, over 0 and up to 1.")
+    ] = 0.7,
+    numbers: Annotated[
+        bool, typer.Option(help="Units whose digits differ are never duplicates.")
+    ] = True,
+    stretches: Annotated[
+        bool, typer.Option(help="Hold units against text that is cut elsewhere, too.")
+    ] = True,
+    min_chars: Annotated[
+        int, typer.Option(help="Least length of a unit that is compared, in folded characters.")
+    ] = 25,
+) -> None:
+    """Make an empty index; its options are fixed from then on."""
+    with _told_of_compilation():
+        from dedup.index.index import Index
+        from dedup.options import Options
+
+        options = Options(
+            unit=unit,
+            threshold=threshold,
+            numbers=numbers,
+            stretches=stretches,
+            min_chars=min_chars,
+        )
+        Index.open(path, options, create=True).close()
+
+
+@index_app.command("add")
+def index_add(
+    path: _IndexPath,
+    sources: _Sources,
+    if_exists: Annotated[
+        Literal["error", "skip", "replace"],
+        typer.Option(help="What becomes of an id that is there with another text."),
+    ] = "error",
+    include: _Include = None,
+    exclude: _Exclude = None,
+    id_field: _IdField = "id",
+    text_field: _TextField = "text",
+    strict: _Strict = False,
+    stdin_format: _StdinFormat = "text",
+    batch: _Batch = 500,
+    as_json: _Json = False,
+    threads: _Threads = None,
+) -> None:
+    """Say what is new in documents, and remember them.
+
+    Each batch is on disk before it is told of; what was told of survives any end.
+    """
+    _feed_index(path, threads, sources, include, exclude, id_field, text_field, strict,
+                stdin_format, batch, as_json, if_exists)  # fmt: skip
+
+
+@index_app.command("check")
+def index_check(
+    path: _IndexPath,
+    sources: _Sources,
+    include: _Include = None,
+    exclude: _Exclude = None,
+    id_field: _IdField = "id",
+    text_field: _TextField = "text",
+    strict: _Strict = False,
+    stdin_format: _StdinFormat = "text",
+    batch: _Batch = 500,
+    as_json: _Json = False,
+    threads: _Threads = None,
+) -> None:
+    """Say what is new in documents, and remember nothing."""
+    _feed_index(path, threads, sources, include, exclude, id_field, text_field, strict,
+                stdin_format, batch, as_json, None)  # fmt: skip
+
+
+@index_app.command("get")
+def index_get(
+    path: _IndexPath,
+    document: Annotated[str, typer.Argument(metavar="ID", help="The id of a document.")],
+    as_json: _Json = False,
+) -> None:
+    """Print a document without what it repeats; as JSON with its map."""
+    with _opened(path) as index:
+        found = index.get(document)
+    if found is None:
+        raise InputError(document, f"is not in the index {path}")
+    _print_bytes(found.to_json() + b"\n" if as_json else found.text.encode())
+
+
+@index_app.command("remove")
+def index_remove(
+    path: _IndexPath,
+    documents: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of documents.")],
+    as_json: _Json = False,
+) -> None:
+    """Forget documents; say what pointed to them and what became of that."""
+    with _opened(path) as index:
+        judged = index.remove(documents)
+    if as_json:
+        import orjson
+
+        _print_bytes(*(orjson.dumps(one.to_mapping()) + b"\n" for one in judged))
+        return
+    staying = sum(one.now is None for one in judged)
+    print(f"removed {_count(len(set(documents)), 'document')}")
+    if judged:
+        print(
+            f"  {_count(len(judged), 'unit')} lost what they repeated: {staying} of them stay now"
+        )
+
+
+@index_app.command("stats")
+def index_stats(path: _IndexPath, as_json: _Json = False) -> None:
+    """Count documents, units, duplicates, postings and bytes."""
+    with _opened(path) as index:
+        found = index.stats()
+    if as_json:
+        import orjson
+
+        _print_bytes(orjson.dumps(found) + b"\n")
+        return
+    for name, value in found.items():
+        print(f"{name:>12}  {value:,}")
+
+
+@index_app.command("compact")
+def index_compact(path: _IndexPath) -> None:
+    """Give back the space of what was removed."""
+    with _opened(path) as index:
+        index.compact()
+
+
+@index_app.command("reindex")
+def index_reindex(path: _IndexPath) -> None:
+    """Make all that can be made from the documents anew, after damage."""
+    with _opened(path) as index:
+        index.reindex()
+
+
+@index_app.command("export")
+def index_export(path: _IndexPath) -> None:
+    """Print all documents as JSON Lines, in their order."""
+    import orjson
+
+    with _opened(path) as index:
+        for name, text in index.export():
+            _print_bytes(orjson.dumps({"id": name, "text": text}) + b"\n")
+
+
+@index_app.command("snapshot")
+def index_snapshot(
+    path: _IndexPath,
+    target: Annotated[str, typer.Argument(metavar="FOLDER", help="A folder to be made.")],
+) -> None:
+    """Write a copy of an index while it is in use."""
+    with _opened(path) as index:
+        index.snapshot(target)
+
+
+@index_app.command("restore")
+def index_restore(
+    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="What snapshot wrote.")],
+    path: _IndexPath,
+) -> None:
+    """Make an index of a snapshot, after a look at all that is in it."""
+    with _opened(snapshot) as index:
+        index.verify()
+        index.snapshot(path)
+
+
+def _feed_index(
+    path: str,
+    threads: int | None,
+    sources: list[str],
+    include: list[str] | None,
+    exclude: list[str] | None,
+    id_field: str,
+    text_field: str,
+    strict: bool,
+    stdin_format: Literal["text", "jsonl", "csv", "parquet"],
+    batch: int,
+    as_json: bool,
+    if_exists: Literal["error", "skip", "replace"] | None,
+) -> None:
+    """Add the documents of files, or only look at them."""
+    from dedup.formats import Fields
+    from dedup.index.feeds import Feed
+
+    feed = Feed(
+        sources,
+        include or (),
+        exclude or (),
+        Fields(id=id_field, text=text_field),
+        strict,
+        stdin_format,
+    )
+    documents = chars = duplicates = removed = 0
+    with _stoppable(), _opened(path, threads) as index:
+        for some in feed.batches(batch):
+            results = index.add(some, if_exists=if_exists) if if_exists else index.check(some)
+            documents += len(results)
+            for result in results:
+                chars += result.stats.chars
+                removed += result.stats.removed_chars
+                duplicates += result.stats.duplicates
+                if as_json:
+                    _print_bytes(result.to_json() + b"\n")
+    _list_problems([*feed.notes, *feed.failures])
+    if not as_json:
+        share = f"{removed / chars:.1%}" if chars else "0.0%"
+        print(
+            f"{_count(documents, 'document')} of {chars:,} characters: "
+            f"{_count(duplicates, 'duplicate')}, {share} of the text"
+        )
+    if feed.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+@contextmanager
+def _opened(path: str, threads: int | None = None) -> "Iterator[Index]":
+    """Open an index that is there, and close it."""
+    with _told_of_compilation():
+        import os
+
+        from dedup.index.index import Index
+
+        with Index.open(path, create=False, threads=threads or os.cpu_count() or 1) as index:
+            yield index
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _list_problems(problems: Sequence[object]) -> None:

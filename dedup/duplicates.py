@@ -13,7 +13,7 @@ above the threshold.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple, Self
 
@@ -28,7 +28,17 @@ from dedup.kernels import kernel
 from dedup.kinds import EXACT, FOLDED, NEAR
 from dedup.options import Options
 from dedup.orders import find_order
-from dedup.pairs import CHECKED, NORMAL, REFERENCE, Buckets, CandidateFinder, build_buckets
+from dedup.pairs import (
+    CHECKED,
+    HELD,
+    NORMAL,
+    REFERENCE,
+    STANDS,
+    WENT,
+    Buckets,
+    CandidateFinder,
+    build_buckets,
+)
 from dedup.progress import Progress
 from dedup.scratch import Column, Scratch
 from dedup.shingles import (
@@ -85,6 +95,9 @@ class Duplicates:
         bool[unit_count], whether the unit was compared; the others are too short.
     capped_count
         Buckets that filled past `Options.bucket_cap`.
+    leaders
+        int64[n], rising: units that were looked at and are the first of their
+        folded text; only where some were decided before.
     """
 
     units: Positions
@@ -97,9 +110,33 @@ class Duplicates:
     passages: Positions
     compared: Flags
     capped_count: int
+    leaders: Positions = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.units)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is known of units before they are looked at.
+
+    Attributes
+    ----------
+    states
+        uint8[unit_count], OPEN, SHORT, STAYS or GOES. Open ones come behind all
+        that they may be held against.
+    leaders
+        int64[n], rising: decided units, each the first of its folded text, that
+        open ones are held against. For an open unit that repeats one that went,
+        these are all that that one was held against.
+    """
+
+    states: NDArray[np.uint8]
+    leaders: Positions
+
+
+# To be judged; too short to be compared; and what the law said.
+OPEN, SHORT, STAYS, GOES = range(4)
 
 
 @dataclass(frozen=True)
@@ -172,7 +209,7 @@ def _decide(
         best_union = np.int64(1)
         for i in range(offsets[unit], offsets[unit + 1]):
             bucket = of_unit[i]
-            if roles[unit] == REFERENCE:
+            if not roles[unit] & HELD:
                 continue
             for k in range(rooms[bucket], rooms[bucket] + counts[bucket]):
                 other = np.int64(members[k])
@@ -193,9 +230,11 @@ def _decide(
             if stays:
                 best = np.int64(unit)
                 stretch_of[unit] = k
+        if roles[unit] == WENT:
+            best = np.int64(unit)
         canonicals[unit] = best
         shared[unit] = best_shared
-        if best >= 0 or roles[unit] == CHECKED:
+        if best >= 0 or not roles[unit] & STANDS:
             continue
         for i in range(offsets[unit], offsets[unit + 1]):
             bucket = of_unit[i]
@@ -254,34 +293,42 @@ def _count_rows(
     group_of_rank,
     live_of_group,
     canonicals,
-    border,
+    is_open,
     has_reference,
 ):
     rows = np.int64(0)
     again = np.int64(0)
     for rank in range(first_rank, last_rank):
+        if not is_open[units[rank]]:
+            continue
         group = group_of_rank[rank]
         live = live_of_group[group]
         if live >= 0 and canonicals[live] >= 0:
             rows += 1
             again += firsts[group] != rank
-        elif (
-            firsts[group] != rank
-            and units[rank] >= border
-            and not (has_reference and units[firsts[group]] >= border)
-        ):
+        elif firsts[group] != rank and not (has_reference and is_open[units[firsts[group]]]):
             rows += 1
     return rows, again
 
 
 @kernel
 def _find_later_copies(
-    first_rank, last_rank, count, firsts, group_of_rank, live_of_group, canonicals, ranks
+    first_rank,
+    last_rank,
+    count,
+    units,
+    firsts,
+    group_of_rank,
+    live_of_group,
+    canonicals,
+    is_open,
+    ranks,
 ):
     for rank in range(first_rank, last_rank):
         group = group_of_rank[rank]
         live = live_of_group[group]
-        if live >= 0 and canonicals[live] >= 0 and firsts[group] != rank:
+        is_later = is_open[units[rank]] and firsts[group] != rank
+        if is_later and live >= 0 and canonicals[live] >= 0:
             ranks[count] = rank
             count += 1
     return count
@@ -308,7 +355,7 @@ def _list_rows(
     stretch_of,
     stretch_scores,
     stretch_containments,
-    border,
+    is_open,
     has_reference,
     row_ranks,
     row_canonicals,
@@ -317,6 +364,8 @@ def _list_rows(
     kinds,
 ):
     for rank in range(first_rank, last_rank):
+        if not is_open[units[rank]]:
+            continue
         group = group_of_rank[rank]
         unit = live_of_group[group]
         first = firsts[group]
@@ -337,11 +386,7 @@ def _list_rows(
                 row_canonicals[row] = firsts[live[best]]
                 scores[row] = common / (sizes[unit] + sizes[best] - common)
                 containments[row] = common / min(sizes[unit], sizes[best])
-        elif (
-            first != rank
-            and units[rank] >= border
-            and not (has_reference and units[first] >= border)
-        ):
+        elif first != rank and not (has_reference and is_open[units[first]]):
             row_canonicals[row] = first
             scores[row] = 1.0
             containments[row] = 1.0
@@ -373,7 +418,17 @@ def _number_passages(places, firsts, lasts, is_stretch, documents, canonical_doc
 
 @kernel
 def _list_touched(
-    firsts, lasts, ranks, rank_of, group_of_rank, first_ranks, live_of_group, offsets, touched
+    firsts,
+    lasts,
+    ranks,
+    is_open,
+    went,
+    rank_of,
+    group_of_rank,
+    first_ranks,
+    live_of_group,
+    offsets,
+    touched,
 ):
     """Write which live units stretches are made of; -1 for one that stays for none.
 
@@ -383,6 +438,12 @@ def _list_touched(
     for k in range(len(firsts)):
         offsets[k] = count
         for unit in range(firsts[k], lasts[k] + 1):
+            if not is_open[unit]:
+                if went[unit]:
+                    if len(touched):
+                        touched[count] = -1
+                    count += 1
+                continue
             rank = np.int64(rank_of[unit])
             # Too short to be compared: it stays.
             if rank < 0:
@@ -422,6 +483,7 @@ def find_duplicates(
     describe: Callable[[], Described] | None = None,
     document_ranks: Positions | None = None,
     reference_count: int = 0,
+    decided: Decided | None = None,
     scratch: Scratch | None = None,
     progress: Progress | None = None,
 ) -> Duplicates:
@@ -444,6 +506,8 @@ def find_duplicates(
     reference_count
         How many documents at the beginning are the reference: all their units
         stay, the others are held against them alone.
+    decided
+        What is known already of some units, which have no rows in the result.
     scratch
         Where columns are made; the result's too.
     progress
@@ -462,6 +526,7 @@ def find_duplicates(
         scratch or Scratch(),
         progress or Progress(),
         reference_count > 0,
+        decided,
         int(units.offsets[reference_count]),
     )
     return finder.find(describe, document_ranks)
@@ -485,26 +550,34 @@ class _Finder:
         scratch: Scratch,
         progress: Progress,
         has_reference: bool,
+        decided: Decided | None,
         border: int,
     ) -> None:
         self._texts, self._data, self._units, self._options = texts, texts.data, units, options
         self._threads, self._scratch, self._progress = threads, scratch, progress
         self._has_reference = has_reference
-        # The first unit that is not of the reference.
-        self._border = border
+        self._decided = decided
+        # Which units are to be judged.
+        self._is_open = self._scratch.full(len(units), True, np.bool_)
+        self._is_open[:border] = False
+        if decided:
+            self._is_open[:] = decided.states == OPEN
 
     def find(
         self, describe: Callable[[], Described] | None, document_ranks: Positions | None
     ) -> Duplicates:
         """See `find_duplicates`."""
         take = self._scratch.take
-        described = (
-            describe()
-            if describe
-            else describe_all(self._data, self._units, self._options, self._threads, self._scratch)
-        )
+        if self._decided:
+            described = self._describe_open(self._decided)
+        elif describe:
+            described = describe()
+        else:
+            described = self._describe(self._units)
         compared, places = described.compared, described.units
-        order = None if self._has_reference else self._order_places(described, document_ranks)
+        order = None
+        if not self._has_reference and not self._decided:
+            order = self._order_places(described, document_ranks)
         in_order = places if order is None else take(places, order)
         fingerprints, numbers, long = described.fingerprints, described.numbers, described.long
         if order is not None:
@@ -520,6 +593,7 @@ class _Finder:
         leaders = take(groups.units, groups.firsts)
         keys, packed = self._sketch(leaders, numbers)
         del numbers
+        roles = self._choose_roles(groups, leaders)
         stretches = Stretches.none(self._scratch.full(len(leaders) + 1, 0, np.int64))
         del leaders
 
@@ -527,7 +601,7 @@ class _Finder:
             nonlocal stretches, long, packed
             runs = packed.unpack(self._scratch)
             del packed
-            stretches = self._find_stretches(take(groups.units, groups.firsts), long, runs)
+            stretches = self._find_stretches(take(groups.units, groups.firsts), roles, long, runs)
             del long
             return np.diff(stretches.offsets) > 0
 
@@ -539,10 +613,38 @@ class _Finder:
                 self._scratch,
                 seek if self._options.stretches else None,
             )
-        rows = self._judge(groups, buckets, live, stretches)
+        rows = self._judge(groups, buckets, live, roles, stretches)
         capped_count = int(np.count_nonzero(buckets.full))
+        firsts = groups.units[groups.firsts] if self._decided else np.empty(0, np.int64)
         del groups, buckets, live
-        return self._number(rows, stretches, places, order, compared, capped_count)
+        found = self._number(rows, stretches, places, order, compared, capped_count)
+        return replace(found, leaders=firsts)
+
+    def _describe(self, units: Units) -> Described:
+        return describe_all(self._data, units, self._options, self._threads, self._scratch)
+
+    def _describe_open(self, decided: Decided) -> Described:
+        """Describe units that are to be judged, and those that they are held against."""
+        units = self._units
+        rows = np.flatnonzero(self._is_open)
+        offsets = np.searchsorted(rows, units.offsets)
+        opened = self._describe(Units(units.starts[rows], units.stops[rows], offsets))
+        leaders = decided.leaders
+        known = self._describe(
+            Units(units.starts[leaders], units.stops[leaders], np.array([0, len(leaders)]))
+        )
+        compared = (decided.states == STAYS) | (decided.states == GOES)
+        compared[rows] = opened.compared
+        looked_at = np.concatenate([leaders[known.units], rows[opened.units]])
+        order = np.argsort(looked_at, kind="stable")
+        return Described(
+            compared,
+            looked_at[order],
+            np.concatenate([known.chars, opened.chars])[order],
+            np.concatenate([known.long, opened.long])[order],
+            np.concatenate([known.numbers, opened.numbers])[order],
+            np.concatenate([known.fingerprints, opened.fingerprints])[order],
+        )
 
     def _order_places(
         self, described: Described, document_ranks: Positions | None
@@ -598,7 +700,22 @@ class _Finder:
                 done(len(part.counts))
         return keys, PackedRuns(*(column.values for column in runs))
 
-    def _find_stretches(self, leaders: Positions, long: Flags, runs: Runs) -> Stretches:
+    def _choose_roles(self, groups: Groups, leaders: Positions) -> NDArray[np.uint8]:
+        """Say what each leader may be."""
+        if self._has_reference:
+            return np.where(self._is_open[leaders], CHECKED, REFERENCE).astype(np.uint8)
+        roles = self._scratch.full(len(leaders), NORMAL, np.uint8)
+        if self._decided:
+            states = self._decided.states[leaders]
+            roles[states == STAYS] = REFERENCE
+            # One that went is judged as it was, for those that are equal to it.
+            sizes = np.bincount(groups.of_rank, minlength=len(leaders))
+            roles[(states == GOES) & (sizes == 1)] = WENT
+        return roles
+
+    def _find_stretches(
+        self, leaders: Positions, roles: NDArray[np.uint8], long: Flags, runs: Runs
+    ) -> Stretches:
         """Find earlier text that leaders stand in, cut elsewhere."""
         if self._options.scope == "document":
             # Units of two documents then have no run in common.
@@ -609,10 +726,9 @@ class _Finder:
             self._texts,
             self._units,
             leaders,
-            long,
+            long & (roles & HELD > 0),
+            roles & STANDS > 0 if self._has_reference else np.ones(len(roles), np.bool_),
             runs,
-            self._border,
-            self._has_reference,
             self._threads,
             self._scratch,
         )
@@ -656,17 +772,19 @@ class _Finder:
         return sets
 
     def _judge(
-        self, groups: Groups, buckets: Buckets, live: Positions, stretches: Stretches
+        self,
+        groups: Groups,
+        buckets: Buckets,
+        live: Positions,
+        roles: NDArray[np.uint8],
+        stretches: Stretches,
     ) -> _Rows:
         """Decide live leaders one after the other, and list what all units come to."""
         scratch = self._scratch
         live_ranks = scratch.take(groups.firsts, live)
         live_units = scratch.take(groups.units, live_ranks)
         sets = self._measure_live(live_units)
-        roles = scratch.full(len(live), NORMAL, np.uint8)
-        if self._has_reference:
-            np.subtract(CHECKED, live_units < self._border, out=roles, casting="unsafe")
-        finder = CandidateFinder(buckets, roles, scratch)
+        finder = CandidateFinder(buckets, scratch.take(roles, live), scratch)
         live_of_group = scratch.full(len(groups.firsts), -1, np.int32)
         live_of_group[live] = np.arange(len(live), dtype=np.int32)
         with _Scorer(partial(self._fold, live_units), sets, self._options, self._threads) as scorer:
@@ -675,16 +793,18 @@ class _Finder:
                 finder, scorer, sets, np.append(stretches.offsets[live], len(stretches)), *touched
             )
             judged = (groups.firsts, groups.of_rank, live_of_group, verdicts.canonicals)
-            border = (self._border, self._has_reference)
+            opened = (self._is_open, self._has_reference)
             counts = [
-                _count_rows(*ranks, groups.units, *judged, *border)
+                _count_rows(*ranks, groups.units, *judged, *opened)
                 for ranks in self._go_through(len(groups.units))
             ]
             row_count, again_count = np.sum(counts or [(0, 0)], axis=0).tolist()
             again = np.empty(again_count, np.int64)
             listed = 0
             for ranks in self._go_through(len(groups.units)):
-                listed = _find_later_copies(*ranks, listed, *judged, again)
+                listed = _find_later_copies(
+                    *ranks, listed, groups.units, *judged, self._is_open, again
+                )
             copies = live_of_group[groups.of_rank[again]]
             again_verdicts = _judge_again(again, copies, live_ranks, verdicts, sets, finder, scorer)
         rows = _Rows(
@@ -714,7 +834,7 @@ class _Finder:
                 verdicts.stretches,
                 stretches.scores,
                 stretches.containments,
-                *border,
+                *opened,
                 *rows,
             )
         return rows
@@ -735,9 +855,12 @@ class _Finder:
             return offsets, np.empty(0, np.int32)
         rank_of = self._scratch.full(len(self._units), -1, np.int32)
         _mark_ranks(groups.units, rank_of)
+        went = self._decided.states == GOES if self._decided else ~self._is_open
         found = (
             *_find_touched(self._units, stretches.starts, stretches.stops),
             np.repeat(groups.firsts, np.diff(stretches.offsets)),
+            self._is_open,
+            went,
             rank_of,
             groups.of_rank,
             groups.firsts,
@@ -847,13 +970,19 @@ class _Finder:
         first_places = rows.canonical_ranks
         last_places = self._scratch.empty(len(units), np.int64)
         last_places[:] = first_places
+        own_places = rows.ranks
+        if self._decided:
+            # Among all that are compared, not only those that are looked at here.
+            places = np.flatnonzero(compared)
+            own_places = np.searchsorted(places, units)
+            first_places[:] = last_places[:] = np.searchsorted(places, canonicals)
         first_places[stretches] = np.searchsorted(places, firsts[numbers])
         last_places[stretches] = np.searchsorted(places, lasts[numbers], side="right") - 1
         is_stretch_row = self._scratch.full(len(units), False, np.bool_)
         is_stretch_row[stretches] = True
         passages = self._scratch.empty(len(units), np.int64)
         _number_passages(
-            rows.ranks,
+            own_places,
             first_places,
             last_places,
             is_stretch_row,

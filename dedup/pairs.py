@@ -32,9 +32,11 @@ _KEYS_AT_ONCE = 1 << 21
 _KEY_BYTES = 24
 _PAIR_BYTES = 32
 
-# What a unit may be. One of the reference stays whatever it is like; one that
-# is checked against the reference stands for no other.
-NORMAL, REFERENCE, CHECKED = 0, 1, 2
+# What a unit may be, of two bits: it is held against others, and others are held
+# against it while it stays. One of the reference stays whatever it is like; one that
+# is checked against the reference stands for no other; one that went does neither.
+HELD, STANDS = 1, 2
+WENT, CHECKED, REFERENCE, NORMAL = 0, HELD, STANDS, HELD | STANDS
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ def _collect(
         crowded = offsets[unit + 1] - begin > len(following)
         for i in range(offsets[unit], offsets[unit + 1]):
             bucket = of_unit[i]
-            if roles[unit] != REFERENCE:
+            if roles[unit] & HELD:
                 room_needed += counts[bucket] + waiting[bucket]
                 crowded |= waiting[bucket] >= bucket_limit
         if unit > first and (crowded or pair_count + room_needed > len(left)):
@@ -238,7 +240,7 @@ def _collect(
         stop = unit + 1
         for i in range(offsets[unit], offsets[unit + 1]):
             bucket = of_unit[i]
-            if roles[unit] == REFERENCE:
+            if not roles[unit] & HELD:
                 continue
             for k in range(rooms[bucket], rooms[bucket] + counts[bucket]):
                 other = members[k]
@@ -257,7 +259,7 @@ def _collect(
                     pair_count += 1
                 entry = following[entry]
         for i in range(offsets[unit], offsets[unit + 1]):
-            if roles[unit] != CHECKED:
+            if roles[unit] & STANDS:
                 bucket = of_unit[i]
                 entry = i - begin
                 owners[entry] = unit

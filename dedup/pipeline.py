@@ -1,11 +1,11 @@
 """One engine under every route: documents in, cleaned documents and their map out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from dedup.cleaned import count_canonicals, join_kept
-from dedup.corpus import clean_corpus
+from dedup.corpus import CleanedCorpus, clean_corpus
 from dedup.documents import check_documents
 from dedup.errors import OptionsError
 from dedup.filters import Filters
@@ -95,11 +95,32 @@ def clean_documents(
     if not isinstance(options, Options):
         raise OptionsError("options", options, "an Options")
     documents = list(documents)
-    ids, texts = check_documents(documents)
+    _, texts = check_documents(documents)
     corpus = clean_corpus(texts, options, filters or Filters(), threads=threads)
-    units, found, kept, points = corpus.units, corpus.rows, corpus.kept, corpus.points
+    return list_results(documents, corpus, options)
 
-    document_of = np.repeat(np.arange(len(ids)), np.diff(units.offsets))
+
+def list_results(
+    documents: Sequence[tuple[str, str]],
+    corpus: CleanedCorpus,
+    options: Options,
+    names: Sequence[str] | None = None,
+) -> list[Result]:
+    """List what became of documents that were cleaned together.
+
+    Parameters
+    ----------
+    documents
+        Id and text of those at the end of the corpus that are asked for.
+    names
+        Ids of all documents of the corpus, where there are more of them.
+    """
+    names = names or [name for name, _ in documents]
+    first = len(names) - len(documents)
+    texts, units = corpus.texts, corpus.units
+    found, kept, points = corpus.rows, corpus.kept, corpus.points
+
+    document_of = np.repeat(np.arange(len(names)), np.diff(units.offsets))
     unit_chars = points.unit_stops - points.unit_starts
     row_documents = document_of[found.units]
     canonical_starts, canonical_stops = count_canonicals(
@@ -110,9 +131,9 @@ def clean_documents(
         found.canonical_starts,
         found.canonical_stops,
     )
-    row_offsets = np.searchsorted(row_documents, np.arange(len(ids) + 1))
+    row_offsets = np.searchsorted(row_documents, np.arange(len(names) + 1))
     rows = [
-        Duplicate(ids[document], start, stop, Span(ids[other], other_start, other_stop), *rest)
+        Duplicate(names[document], start, stop, Span(names[other], other_start, other_stop), *rest)
         for document, start, stop, other, other_start, other_stop, *rest in zip(
             row_documents.tolist(),
             points.unit_starts[found.units].tolist(),
@@ -129,7 +150,7 @@ def clean_documents(
         )
     ]
     results = []
-    for i, (name, text) in enumerate(documents):
+    for i, (name, text) in enumerate(documents, first):
         mine = slice(kept.offsets[i], kept.offsets[i + 1])
         lengths = points.kept_stops[mine] - points.kept_starts[mine]
         starts = np.cumsum(lengths) - lengths

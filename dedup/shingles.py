@@ -144,6 +144,12 @@ class PackedRuns(NamedTuple):
         return Runs(keys, self.places, self.counts)
 
 
+def shorten_runs(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return keys as they are when they were packed."""
+    shortened: NDArray[np.uint64] = keys & ~np.uint64((1 << 8 * (8 - RUN_BYTES)) - 1)
+    return shortened
+
+
 def pack_runs(keys: NDArray[np.uint64]) -> Bytes:
     """Pack keys of runs."""
     packed: Bytes = keys.astype("<u8").view(np.uint8).reshape(-1, 8)[:, -RUN_BYTES:].ravel()

@@ -29,11 +29,11 @@ from dedup.slices import map_slices, run_slices
 from dedup.units import Units, find_documents
 
 # A run in more units is followed to the first of them only.
-_MOST_PLACES = 4
+MOST_PLACES = 4
 
 # Share of its runs that a unit has in common with a text in which it is looked for,
 # and with one unit of that; and how many such units are followed.
-_LEAST_SHARE, _SOURCE_SHARE = 0.5, 0.2
+LEAST_SHARE, _SOURCE_SHARE = 0.5, 0.2
 _MOST_SOURCES = 4
 
 # Keys that are grouped at once, for they fit into a cache then, and leaders.
@@ -148,7 +148,7 @@ def _list_meetings(
         if not (begin <= asker < end and asks[asker]):
             continue
         last = np.int64(-1)
-        for m in range(first, min(k, first + _MOST_PLACES)):
+        for m in range(first, min(k, first + MOST_PLACES)):
             source = owners[m]
             if source == asker or source == last or not is_source[source]:
                 continue
@@ -197,7 +197,7 @@ def _propose(
         begin_row = offsets[leader - begin_leader]
         hits = offsets[leader - begin_leader + 1] - begin_row
         proposal_counts[leader] = 0
-        if hits == 0 or hits < _LEAST_SHARE * counts[leader]:
+        if hits == 0 or hits < LEAST_SHARE * counts[leader]:
             continue
         unit = unit_of[leader]
         length = stops[unit] - starts[unit]
@@ -274,7 +274,7 @@ def _propose(
                 is_cut_elsewhere = (
                     3 * own_length > 4 * length or 4 * own_length < 3 * length or others > 0
                 )
-                needed = max(_LEAST_SHARE * counts[leader], min(counts[leader], 2))
+                needed = max(LEAST_SHARE * counts[leader], min(counts[leader], 2))
                 if is_cut_elsewhere and high - low >= needed:
                     if count - before == _MOST_SOURCES:
                         break
@@ -298,10 +298,9 @@ def propose_stretches(
     texts: Texts,
     units: Units,
     leaders: Positions,
-    long: Flags,
+    asks: Flags,
+    is_source: Flags,
     runs: Runs,
-    border: int,
-    has_reference: bool,
     threads: int = 1,
     scratch: Scratch | None = None,
 ) -> Proposals:
@@ -311,12 +310,11 @@ def propose_stretches(
     ----------
     leaders
         int64[leader_count], their units, in the order of the policy.
-    long
-        bool[leader_count], whether a leader is looked for at all.
+    asks, is_source
+        bool[leader_count], whether a leader is looked for, and whether others
+        are looked for around it.
     runs
         Of all leaders.
-    border, has_reference
-        The first unit that is not of the reference, if there is one.
     """
     scratch = scratch or Scratch()
     count = len(leaders)
@@ -344,16 +342,12 @@ def propose_stretches(
     for _, _, owners in groups:
         _count_owners(owners.values, known)
     # Of four leaders that share a run, three share too few.
-    asks = long & (known >= _LEAST_SHARE * runs.counts) & (known > 0)
-    is_source = np.ones(count, np.bool_)
-    if has_reference:
-        is_source = leaders < border
-        asks &= ~is_source
+    asks = asks & (known >= LEAST_SHARE * runs.counts) & (known > 0)
     documents = find_documents(units, leaders, scratch)
     proposal_counts = scratch.full(count, 0, np.int32)
     columns = [Column(scratch, kind) for kind in (np.int32, np.int64, np.int64)]
     # Askers of which the meetings may be many enough to fill a chunk.
-    weights = np.cumsum(np.where(asks, known, 0) * (_MOST_PLACES * _MEETING_BYTES))
+    weights = np.cumsum(np.where(asks, known, 0) * (MOST_PLACES * _MEETING_BYTES))
     chunk_bytes = scratch.chunk_bytes // _MEETING_SHARE
     steps = np.arange(chunk_bytes, int(weights[-1]) if count else 0, chunk_bytes)
     ends = np.unique([0, *np.searchsorted(weights, steps).tolist(), count])

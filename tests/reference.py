@@ -452,3 +452,51 @@ def make_chains(
         units.append(source)
     chooser.shuffle(units)
     return units
+
+
+def say(*parts: Sequence[str]) -> str:
+    return " ".join(word for part in parts for word in part).capitalize() + "."
+
+
+def recut(chooser: random.Random, sentences: Sequence[str]) -> list[str]:
+    """Copy sentences: merged, split, begun in the middle of one, edited, or as they are."""
+    copies = []
+    left = list(sentences)
+    while left:
+        one = left.pop(0)
+        following = left[0] if left and (" " in left[0]) == (" " in one) else ""
+        edit = chooser.randrange(5)
+        if edit == 0 and following:
+            copies.append(one[:-1] + ("," if " " in one else "，") + " " + left.pop(0).lower())
+        elif edit == 1 and " " in one:
+            parts = one.split(" ")
+            copies += [say(parts[: len(parts) // 2]), " ".join(parts[len(parts) // 2 :])]
+        elif edit == 1:
+            copies += [one[: len(one) // 2] + "。", one[len(one) // 2 :]]
+        elif edit == 2 and following and " " in one:
+            parts, more = one[:-1].split(" "), following.split(" ")
+            copies.append(say(parts[len(parts) // 2 :], more[: len(more) // 2]))
+        else:
+            copies.append(mutate(chooser, one) if edit == 3 else one)
+    return copies
+
+
+def make_documents(seed: int) -> list[str]:
+    """Make documents that have sentences of one another, cut elsewhere, and copies of those."""
+    chooser = random.Random(seed)
+    scripts = ["Latin", "Latin", "Greek", "Han", "Thai"]
+    known: list[str] = []
+    texts = []
+    for _ in range(chooser.randint(2, 5)):
+        sentences = [
+            make_sentence(chooser, chooser.choice(scripts), chooser.randint(8, 34))
+            for _ in range(5)
+        ]
+        for _ in range(3):
+            at = chooser.randrange(len(known) + 1)
+            place = chooser.randrange(len(sentences) + 1)
+            sentences[place:place] = recut(chooser, known[at : at + 4])
+        sentences.insert(chooser.randrange(len(sentences)), "Short one.")
+        known += sentences
+        texts.append("".join(one + chooser.choice([" ", " ", "\n", "\n\n"]) for one in sentences))
+    return texts

@@ -137,6 +137,17 @@ def test_every_option_of_a_smaller_command_is_in_its_section(name: str) -> None:
     assert {flag for flag in options if f"`{flag}" not in section} == set()
 
 
+def test_every_option_of_the_index_is_in_its_section() -> None:
+    section = README.split("## Keep an index")[1].split("\n## ")[0]
+    group = typer.main.get_command(app).commands["index"]  # type: ignore[attr-defined]
+    for name, command in group.commands.items():
+        assert f"`{name} " in section or f"`{name}`" in section, name
+        options = {
+            flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")
+        } - {"--help"}
+        assert {flag for flag in options if f"`{flag}" not in section} == set()
+
+
 def test_exit_codes_are_in_the_readme() -> None:
     for code in set(EXIT_CODES.values()) - {1}:
         assert f" {code} " in README.split("codes:")[1].split("\n\n")[0].replace("\n", " ")

@@ -24,6 +24,7 @@ import orjson
 import pytest
 import reference
 import xxhash
+import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -52,7 +53,6 @@ from dedup.streams import InputStream, OutputStream
 
 pa: Any = pytest.importorskip("pyarrow")
 pq: Any = pytest.importorskip("pyarrow.parquet")
-zstandard: Any = pytest.importorskip("zstandard")
 
 FIELDS = Fields()
 PACK: dict[str, Callable[[bytes], bytes]] = {
@@ -381,7 +381,6 @@ def test_libraries_that_are_missing_are_named_with_their_extra(
         "a.pdf": ("pypdfium2", "pdf"),
         "a.docx": ("docx", "docx"),
         "a.parquet": ("pyarrow", "parquet"),
-        "a.txt.zst": ("zstandard", "zst"),
     }
     for name, (module, extra) in wanted.items():
         monkeypatch.setitem(sys.modules, module, None)

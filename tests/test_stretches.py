@@ -13,6 +13,7 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import make_documents, say
 
 from dedup import Filters, Options, Result, clean_documents, duplicates, pairs, restore, stretches
 from dedup.checkpoints import Checkpoint
@@ -62,54 +63,6 @@ def shingles(text: str) -> set[str]:
 
 def words(seed: int, count: int, script: str = "Latin") -> list[str]:
     return reference.make_words(Random(seed), script, count)
-
-
-def say(*parts: Sequence[str]) -> str:
-    return " ".join(word for part in parts for word in part).capitalize() + "."
-
-
-def recut(chooser: Random, sentences: Sequence[str]) -> list[str]:
-    """Copy sentences: merged, split, begun in the middle of one, edited, or as they are."""
-    copies = []
-    left = list(sentences)
-    while left:
-        one = left.pop(0)
-        following = left[0] if left and (" " in left[0]) == (" " in one) else ""
-        edit = chooser.randrange(5)
-        if edit == 0 and following:
-            copies.append(one[:-1] + ("," if " " in one else "，") + " " + left.pop(0).lower())
-        elif edit == 1 and " " in one:
-            parts = one.split(" ")
-            copies += [say(parts[: len(parts) // 2]), " ".join(parts[len(parts) // 2 :])]
-        elif edit == 1:
-            copies += [one[: len(one) // 2] + "。", one[len(one) // 2 :]]
-        elif edit == 2 and following and " " in one:
-            parts, more = one[:-1].split(" "), following.split(" ")
-            copies.append(say(parts[len(parts) // 2 :], more[: len(more) // 2]))
-        else:
-            copies.append(reference.mutate(chooser, one) if edit == 3 else one)
-    return copies
-
-
-def make_documents(seed: int) -> list[str]:
-    """Make documents that have sentences of one another, cut elsewhere, and copies of those."""
-    chooser = Random(seed)
-    scripts = ["Latin", "Latin", "Greek", "Han", "Thai"]
-    known: list[str] = []
-    texts = []
-    for _ in range(chooser.randint(2, 5)):
-        sentences = [
-            reference.make_sentence(chooser, chooser.choice(scripts), chooser.randint(8, 34))
-            for _ in range(5)
-        ]
-        for _ in range(3):
-            at = chooser.randrange(len(known) + 1)
-            place = chooser.randrange(len(sentences) + 1)
-            sentences[place:place] = recut(chooser, known[at : at + 4])
-        sentences.insert(chooser.randrange(len(sentences)), "Short one.")
-        known += sentences
-        texts.append("".join(one + chooser.choice([" ", " ", "\n", "\n\n"]) for one in sentences))
-    return texts
 
 
 def choose_options(seed: int, **options: Any) -> dict[str, Any]:
@@ -617,5 +570,6 @@ def test_runs_do_not_depend_on_what_stands_beside() -> None:
 
     together = sample(texts)
     alone = [sample([text]) for text in texts]
-    for column, parts in zip(together, zip(*alone, strict=True), strict=True):
-        assert column.tolist() == np.concatenate(parts).tolist()
+    for number, column in enumerate(together):
+        parts = np.concatenate([one[number] for one in alone])
+        assert column.tolist() == parts.tolist()  # type: ignore[attr-defined]

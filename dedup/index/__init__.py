@@ -1,0 +1,1 @@
+"""An index that remembers: what was seen, kept on disk and found again."""

@@ -1,0 +1,124 @@
+"""Postings: the keys under which units are found again, and what was found.
+
+A unit has a key for its folded text, one for each band and one for each run of
+shingles that is sampled. All kinds stand in one order of keys.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup.columns import Flags, Positions, Texts
+from dedup.descriptions import describe_all
+from dedup.folding import fold_spans
+from dedup.options import Options
+from dedup.shingles import Runs, hash_shingles, sample_runs, shorten_runs
+from dedup.signatures import hash_bands, sign
+from dedup.slices import cut_slices, map_slices
+from dedup.units import Units
+
+# What tells the kinds of keys apart.
+_TEXT = np.uint64(0xA0761D6478BD642F)
+_BAND = np.uint64(0xE7037ED1A0B428DB)
+_RUN = np.uint64(0x8EBC6AF09C88C6E3)
+
+
+@dataclass(frozen=True)
+class UnitKeys:
+    """Keys of units that are compared.
+
+    Attributes
+    ----------
+    units
+        int64[n], which of the units that were given, rising.
+    texts
+        uint64[n], of the folded text.
+    bands
+        uint64[bands, n]
+    runs
+        uint64[m], of the sampled runs, unit after unit.
+    run_counts
+        int32[n], how many of them each unit has.
+    asks
+        bool[n], whether a unit is looked for in stretches.
+    """
+
+    units: Positions
+    texts: NDArray[np.uint64]
+    bands: NDArray[np.uint64]
+    runs: NDArray[np.uint64]
+    run_counts: NDArray[np.int32]
+    asks: Flags
+
+    def put(self, leaders: Flags, staying: Flags, first: Positions) -> "Postings":
+        """Put units under their keys.
+
+        Parameters
+        ----------
+        leaders
+            bool[n], which rows are put under their text and their runs.
+        staying
+            bool[n], which are put under their bands.
+        first
+            int64[n], the number that each unit is known by.
+        """
+        of_runs = np.repeat(leaders, self.run_counts)
+        numbers = np.broadcast_to(first[staying], (len(self.bands), int(np.count_nonzero(staying))))
+        return Postings(
+            np.concatenate(
+                [self.texts[leaders], self.bands[:, staying].ravel(), self.runs[of_runs]]
+            ),
+            np.concatenate(
+                [first[leaders], numbers.ravel(), np.repeat(first, self.run_counts)[of_runs]]
+            ),
+        )
+
+
+class Postings(NamedTuple):
+    """Keys, and the unit that each leads to; in any order.
+
+    Attributes
+    ----------
+    keys
+        uint64[n]
+    units
+        int64[n]
+    """
+
+    keys: NDArray[np.uint64]
+    units: Positions
+
+
+def make_keys(texts: Texts, units: Units, options: Options, threads: int = 1) -> UnitKeys:
+    """Make the keys of all units that are long enough to be compared."""
+    described = describe_all(texts.data, units, options, threads)
+    rows = described.units
+    starts, stops = units.starts[rows], units.stops[rows]
+
+    def make(first: int, last: int) -> tuple[NDArray[np.uint64], Runs]:
+        folded = fold_spans(texts.data, starts[first:last], stops[first:last])
+        shingles = hash_shingles(folded, options)
+        signatures = sign(shingles, options.num_perm, options.bands * options.rows)
+        numbers = described.numbers[first:last]
+        return (
+            hash_bands(signatures, numbers, options.bands, options.rows),
+            sample_runs(folded, shingles, options),
+        )
+
+    parts = list(map_slices(make, cut_slices(stops - starts), threads))
+    bands = [band for band, _ in parts]
+    runs = [run for _, run in parts]
+    return UnitKeys(
+        rows,
+        described.fingerprints ^ _TEXT,
+        _join(bands, np.empty((options.bands, 0), np.uint64)) ^ _BAND,
+        shorten_runs(_join([part.keys for part in runs], np.empty(0, np.uint64))) ^ _RUN,
+        _join([part.counts for part in runs], np.empty(0, np.int32)),
+        described.long,
+    )
+
+
+def _join(parts: list[NDArray[Any]], empty: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([empty, *parts], axis=-1)
