@@ -129,10 +129,14 @@ class Decided:
         int64[n], rising: decided units, each the first of its folded text, that
         open ones are held against. For an open unit that repeats one that went,
         these are all that that one was held against.
+    asks
+        bool[unit_count], whether a unit is looked for in stretches, if it is long
+        enough; for one that is, the leaders are all that share a run with it.
     """
 
     states: NDArray[np.uint8]
     leaders: Positions
+    asks: Flags
 
 
 # To be judged; too short to be compared; and what the law said.
@@ -722,11 +726,14 @@ class _Finder:
             documents = find_documents(self._units, leaders, self._scratch)
             salt = (documents + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
             runs.keys[:] ^= np.repeat(salt, runs.counts)
+        asks = long & (roles & HELD > 0)
+        if self._decided:
+            asks &= self._decided.asks[leaders]
         proposals = propose_stretches(
             self._texts,
             self._units,
             leaders,
-            long & (roles & HELD > 0),
+            asks,
             roles & STANDS > 0 if self._has_reference else np.ones(len(roles), np.bool_),
             runs,
             self._threads,

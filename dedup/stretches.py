@@ -33,7 +33,7 @@ MOST_PLACES = 4
 
 # Share of its runs that a unit has in common with a text in which it is looked for,
 # and with one unit of that; and how many such units are followed.
-LEAST_SHARE, _SOURCE_SHARE = 0.5, 0.2
+LEAST_SHARE, SOURCE_SHARE = 0.5, 0.2
 _MOST_SOURCES = 4
 
 # Keys that are grouped at once, for they fit into a cache then, and leaders.
@@ -53,11 +53,11 @@ _KEY_BYTES, _MEETING_BYTES = 24, 24
 _MEETING_SHARE = 4
 
 # Bytes that a place in a unit is told by, and in parts of the longer of the two.
-_SLACK_BYTES = 24
-_SLACK_PART = 64
+SLACK_BYTES = 24
+SLACK_PART = 64
 
 # A word that the border of a text would cut is taken whole up to so many bytes.
-_WORD_BYTES = 64
+WORD_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -229,10 +229,10 @@ def _propose(
             behind = i + 1
             while behind < hits and meeting_sources[mine[behind]] == other:
                 behind += 1
-            if behind - i >= _SOURCE_SHARE * counts[leader]:
+            if behind - i >= SOURCE_SHARE * counts[leader]:
                 document = documents[other]
                 own_length = stops[source] - starts[source]
-                slack = length // 2 + (length + own_length) // _SLACK_PART + _SLACK_BYTES
+                slack = length // 2 + (length + own_length) // SLACK_PART + SLACK_BYTES
                 shift = starts[source] + (own_length * np.int64(meetings[mine[i], 1]) >> 8)
                 shift -= length * np.int64(meetings[mine[i], 0]) >> 8
                 least = text_offsets[document]
@@ -247,7 +247,7 @@ def _propose(
                 # Whole words, unless they are very long.
                 while (
                     begin > least
-                    and begin > shift - slack - _WORD_BYTES
+                    and begin > shift - slack - WORD_BYTES
                     and (data[begin] & 0xC0 == 0x80 or _is_inside(data[begin - 1]))
                 ):
                     begin -= 1
@@ -255,7 +255,7 @@ def _propose(
                     begin += 1
                 while (
                     end < most
-                    and end < shift + length + slack + _WORD_BYTES
+                    and end < shift + length + slack + WORD_BYTES
                     and (data[end] & 0xC0 == 0x80 or _is_inside(data[end]))
                 ):
                     end += 1

@@ -25,8 +25,8 @@ ORDER = [
     "pipeline maps matches",
     "streams spool filelist extracts json_rows csv_rows row_groups formats",
     "checkpoints intake runs searches originals",
-    "index index.segments index.postings index.journal index.lookups index.judgements "
-    "index.index index.feeds",
+    "index index.segments index.databases index.journal index.postings index.askers index.lookups "
+    "index.judgements index.index index.feeds",
     "cli __init__ __main__",
 ]
 STAGES = [

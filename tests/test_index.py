@@ -1,10 +1,12 @@
 """The index: the same map as a run over all, on disk, forgetful on request."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -20,6 +22,7 @@ from reference import make_documents
 
 from dedup import InputError, Options, OptionsError, OutputError, Result, clean_documents
 from dedup.index import lookups
+from dedup.index.databases import Sqlite
 from dedup.index.index import Index, Judged
 from dedup.index.journal import Journal
 
@@ -342,22 +345,20 @@ def test_options_are_fixed_and_those_an_index_cannot_keep_to_refused(tmp_path: P
 
 def test_an_index_made_otherwise_is_refused_with_what_differs(tmp_path: Path) -> None:
     Index.open(tmp_path / "index").close()
-    for fact, value, told in (
+    made: list[tuple[str, Any, str]] = [
         ("unicode", "9.0", r"was made with unicode 9\.0; here it is 16"),
         ("signatures", "other", "was made with signatures other; here it is affine32"),
         ("format", 99, "has format 99; this version reads 1"),
-    ):
-        journal = Journal.open(tmp_path / "index" / "journal.sqlite")
-        facts = journal.facts()
+    ]
+    for fact, value, told in made:
+        copy = tmp_path / fact
+        shutil.copytree(tmp_path / "index", copy)
+        journal = Journal(Sqlite(copy / "journal.sqlite"))
         with journal.write():
-            journal.set_facts({**facts, fact: value})
-        journal.close()
+            journal.facts = replace(journal.facts, **{fact: value})
+        journal.database.close()
         with pytest.raises(InputError, match=told):
-            Index.open(tmp_path / "index")
-        journal = Journal(tmp_path / "index" / "journal.sqlite")
-        with journal.write():
-            journal.set_facts(facts)
-        journal.close()
+            Index.open(copy)
 
 
 def test_a_file_that_is_no_journal_is_left_as_it_is(tmp_path: Path) -> None:

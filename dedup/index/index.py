@@ -6,31 +6,37 @@ which they were added. What an index holds beside its journal can be made from i
 
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.columns import Positions, Texts
-from dedup.corpus import cut_all_units, cut_duplicates
+from dedup.columns import Positions
+from dedup.corpus import cut_duplicates
 from dedup.documents import check_documents
 from dedup.duplicates import GOES, OPEN, SHORT, Duplicates
 from dedup.errors import InputError, OptionsError, OutputError
 from dedup.filters import Filters
 from dedup.folding import folding_table
-from dedup.index.journal import ROW, Journal, Record, check_text, join_records
-from dedup.index.judgements import Judgement, judge
-from dedup.index.lookups import Lookups
+from dedup.index.databases import Sqlite
+from dedup.index.journal import Facts, Journal, Record, check_text, join_records
+from dedup.index.judgements import Judgement, Opened, judge, open_documents
+from dedup.index.lookups import Lookups, Registry, StaleError, View, copy_segments
+from dedup.index.postings import Postings
+from dedup.index.segments import Recent
 from dedup.kinds import KINDS
 from dedup.options import Options
 from dedup.pipeline import list_results
 from dedup.results import Duplicate, Result, Span
 from dedup.signatures import SCHEME, SEED
+from dedup.streams import describe
 
 IfExists = Literal["error", "skip", "replace"]
 
@@ -38,6 +44,9 @@ _JOURNAL: Final = "journal.sqlite"
 _SEGMENTS: Final = "segments"
 
 _EXPORTED_AT_ONCE: Final = 256
+
+# Others write at most so often between a look and the next.
+_MOST_TRIES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -74,8 +83,8 @@ class Judged:
 class Index:
     """Documents that were seen, kept on disk; `open` opens one.
 
-    Usable from many threads and processes: one of them adds at a time. As a context
-    manager it closes at the end.
+    Usable from many threads and processes: one of them adds at a time, and who only
+    looks waits for nobody. As a context manager it closes at the end.
 
     Examples
     --------
@@ -91,11 +100,21 @@ class Index:
     ('Nobody knew it.', Span(document='a', start=0, stop=43))
     """
 
-    def __init__(self, path: Path, journal: Journal, options: Options, threads: int) -> None:
-        self.path, self.options = path, options
-        self._journal, self._threads = journal, threads
-        self._lock = threading.RLock()
-        self._lookups = Lookups(path / _SEGMENTS, journal, options, threads, self._lock)
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        journal: Journal,
+        lookups: Lookups,
+        options: Options,
+        threads: int,
+    ) -> None:
+        self.name, self.options = name, options
+        self._folder, self._journal, self._threads = folder, journal, threads
+        self._lookups = lookups
+        # For one thread that writes; each of those that look takes a connection.
+        self._writer = threading.Lock()
+        self._readers: list[Journal] = []
 
     @classmethod
     def open(
@@ -105,6 +124,7 @@ class Index:
         *,
         create: bool | None = None,
         threads: int = 1,
+        ttl: float | None = None,
     ) -> Self:
         """Open an index, or make one where there is nothing yet.
 
@@ -119,6 +139,9 @@ class Index:
             True for a new one alone, False for one that is there.
         threads
             Workers of one call.
+        ttl
+            Seconds after which a unit that was not seen again is forgotten; of a new
+            index, or what it has to have been made with. Never, unless given.
 
         Raises
         ------
@@ -131,19 +154,27 @@ class Index:
         file = folder / _JOURNAL
         if create is False and not file.exists():
             raise InputError(str(path), "is no index")
-        if create is True and file.exists():
-            raise InputError(str(path), "is an index already")
+        if ttl is not None and not ttl > 0:
+            raise OptionsError("ttl", ttl, "over 0 seconds")
+        _check_options(options or Options())
         if not file.exists():
-            options = options or Options()
-            _check_options(options)
             folder.mkdir(parents=True, exist_ok=True)
-            journal = Journal.create(file, _facts(options))
-            return cls(folder, journal, options, threads)
-        journal = Journal.open(file)
+        journal = Journal(Sqlite(file))
         try:
-            return cls(folder, journal, _read_options(path, journal, options), threads)
+            if create is True and journal.database.is_made():
+                raise InputError(str(path), "is an index already")
+            if not journal.database.is_made():
+                if create is False:
+                    raise InputError(str(path), "is no index")
+                journal.create(_facts(options or Options(), ttl))
+            found = _read_options(path, journal, options, ttl)
+            beside = journal.reader()
+            registry = Registry(beside.database)
+            registry.create()
+            lookups = Lookups(folder / _SEGMENTS, beside, registry, found, threads)
+            return cls(str(path), folder, journal, lookups, found, threads)
         except BaseException:
-            journal.close()
+            journal.database.close()
             raise
 
     def __enter__(self) -> Self:
@@ -154,12 +185,17 @@ class Index:
 
     def close(self) -> None:
         """Close it; what was acknowledged is on disk."""
-        self._lookups.close()
-        with self._lock:
-            self._journal.close()
+        with self._writer:
+            self._lookups.close()
+            for journal in (self._journal, *self._readers):
+                journal.database.close()
 
     def add(
-        self, documents: Iterable[tuple[str, str]], *, if_exists: IfExists = "error"
+        self,
+        documents: Iterable[tuple[str, str]],
+        *,
+        if_exists: IfExists = "error",
+        now: float | None = None,
     ) -> list[Result]:
         """Say what is new in documents, and remember them: in one step, all or none.
 
@@ -172,6 +208,9 @@ class Index:
         if_exists
             What becomes of an id that is there with another text: an error, the
             answer for what is there, or the new text in its place, as the last one.
+        now
+            Seconds since 1970, for an index that forgets; the clock's, unless given. A
+            time before that of the last call counts as that.
 
         Raises
         ------
@@ -181,69 +220,73 @@ class Index:
         """
         if if_exists not in get_args(IfExists):
             raise OptionsError("if_exists", if_exists, "one of " + ", ".join(get_args(IfExists)))
-        documents = list(documents)
-        ids, texts = check_documents(documents)
-        checksums = [check_text(one) for one in _split(texts)]
-        with self._writing():
-            known = self._journal.find_ids(ids)
-            others = [
-                name
-                for name, checksum in zip(ids, checksums, strict=True)
-                if name in known and known[name][1] != checksum
-            ]
+        given = _Given.of(documents)
+        # What takes longest is done before others have to wait.
+        opened = open_documents(given.documents, self.options, self._threads)
+        with self._writing(now) as writing:
+            self._forget(writing)
+            known = self._journal.find_ids(given.ids)
+            others = given.list_others(known)
             if others and if_exists == "error":
                 raise InputError(others[0], "another text has this id")
             if others and if_exists == "replace":
-                self._remove([known.pop(name)[0] for name in others])
-            new = [i for i, name in enumerate(ids) if name not in known]
-            judged = self._judge([documents[i] for i in new])
-            self._write(judged, [checksums[i] for i in new])
-            results = {
-                result.document: result
-                for result in (
-                    *judged.results,
-                    *self._recall(number for number, _ in known.values()),
-                )
-            }
+                self._remove(writing, [known.pop(name)[0] for name in others])
+            new = [i for i, name in enumerate(given.ids) if name not in known]
+            if len(new) < len(given.ids):
+                some = [given.documents[i] for i in new]
+                opened = open_documents(some, self.options, self._threads)
+            judged = self._judge(opened, writing.view)
+            self._journal.add(judged.records, [given.checksums[i] for i in new])
+            if self._journal.facts.ttl is not None:
+                self._journal.see(judged.seen)
+            writing.take(judged.put()[0])
+            old = self._recall(self._journal, [number for number, _ in known.values()])
+            results = {result.document: result for result in (*judged.results, *old)}
         self._lookups.work()
-        return [results[name] for name in ids]
+        return [results[name] for name in given.ids]
 
-    def check(self, documents: Iterable[tuple[str, str]]) -> list[Result]:
+    def check(
+        self, documents: Iterable[tuple[str, str]], *, now: float | None = None
+    ) -> list[Result]:
         """Say what `add` would say, and remember nothing.
 
         A document that is there with another text is looked at as if it took its place.
         """
-        documents = list(documents)
-        ids, texts = check_documents(documents)
-        checksums = [check_text(one) for one in _split(texts)]
-        with self._reading():
-            known = self._journal.find_ids(ids)
-            same = [
-                name in known and known[name][1] == checksum
-                for name, checksum in zip(ids, checksums, strict=True)
-            ]
-            gone = [
-                known[name][0]
-                for name, is_same in zip(ids, same, strict=True)
-                if name in known and not is_same
-            ]
+        given = _Given.of(documents)
+        opened = open_documents(given.documents, self.options, self._threads)
+        with self._reading() as (journal, view):
+            known = journal.find_ids(given.ids)
+            if journal.facts.ttl is not None:
+                forgotten = journal.find_forgotten(_find_end(journal.facts, now))
+                view = view.without(forgotten.units)
+                gone = set(forgotten.documents)
+                view = view.without(_list_spans(journal.documents(forgotten.documents)))
+                known = {name: one for name, one in known.items() if one[0] not in gone}
+            others = set(given.list_others(known))
+            records = journal.documents([known[name][0] for name in others])
+            view = view.without(_list_spans(records))
             new = [
-                document for document, is_same in zip(documents, same, strict=True) if not is_same
+                document
+                for document in given.documents
+                if document[0] not in known or document[0] in others
             ]
-            old = [known[name][0] for name, is_same in zip(ids, same, strict=True) if is_same]
+            if len(new) < len(given.ids):
+                opened = open_documents(new, self.options, self._threads)
+            numbered = opened.renumbered(journal.facts.next_number)
+            judged = judge(numbered, journal, view, self.options, self._threads)
+            old = [number for name, (number, _) in known.items() if name not in others]
             results = {
-                result.document: result
-                for result in (*self._judge(new, gone).results, *self._recall(old))
+                result.document: result for result in (*judged.results, *self._recall(journal, old))
             }
-        return [results[name] for name in ids]
+        return [results[name] for name in given.ids]
 
     def get(self, document: str) -> Result | None:
         """Return what was said of a document; None when it is not there."""
-        with self._reading():
-            found = self._journal.find_ids([document])
+        with self._reading() as (journal, _):
+            found = journal.find_ids([document])
             if not found:
                 return None
-            return self._recall([found[document][0]])[0]
+            return self._recall(journal, [found[document][0]])[0]
 
     def remove(self, documents: Iterable[str]) -> list[Judged]:
         """Forget documents, and judge again what pointed to them, in order.
@@ -260,22 +303,39 @@ class Index:
             When one is not there; nothing is removed.
         """
         names = list(dict.fromkeys(documents))
-        with self._writing():
+        with self._writing() as writing:
             found = self._journal.find_ids(names)
             for name in names:
                 if name not in found:
                     raise InputError(name, "is not in the index")
-            return self._remove([found[name][0] for name in names])
+            judged = self._remove(writing, [found[name][0] for name in names])
+        self._lookups.work()
+        return judged
+
+    def expire(self, *, now: float | None = None) -> int:
+        """Forget what is older than the time to live; adding does that too.
+
+        Returns
+        -------
+        int
+            Documents of which nothing was left.
+        """
+        with self._writing(now) as writing:
+            count = self._forget(writing)
+        self._lookups.work()
+        return count
 
     def stats(self) -> dict[str, Any]:
         """Count what is there: documents, units, duplicates, postings, bytes."""
-        with self._reading():
-            counts = self._journal.counts()
-            postings = len(self._lookups)
-        files = [file for file in self.path.rglob("*") if file.is_file()]
+        with self._reading() as (journal, _):
+            facts = journal.facts
+        files = [file for file in self._folder.rglob("*") if file.is_file()]
         return {
-            **counts,
-            "postings": postings,
+            "documents": facts.documents,
+            "units": facts.units,
+            "duplicates": facts.duplicates,
+            "chars": facts.chars,
+            "postings": self._lookups.posting_count,
             "bands": self.options.bands,
             "bytes": sum(file.stat().st_size for file in files),
         }
@@ -284,8 +344,8 @@ class Index:
         """Yield id and text of every document, in order, while the index is in use."""
         number = -1
         while True:
-            with self._reading():
-                records = self._journal.documents_after(number, _EXPORTED_AT_ONCE)
+            with self._reading() as (journal, _):
+                records = journal.documents_after(number, _EXPORTED_AT_ONCE)
             if not records:
                 return
             number = records[-1].number
@@ -294,9 +354,11 @@ class Index:
 
     def compact(self) -> None:
         """Give back the space of what was removed, and make one segment of all."""
+        with self._reading():
+            pass
         self._lookups.compact()
-        with self._lock:
-            self._journal.shrink()
+        with self._writer:
+            self._journal.database.shrink()
 
     def reindex(self) -> None:
         """Make all that can be made from the journal anew."""
@@ -310,11 +372,9 @@ class Index:
         InputError
             When something is damaged; it names the file.
         """
-        with self._lock:
-            self._journal.verify()
+        with self._reading() as (journal, _):
+            journal.verify()
         self._lookups.verify()
-        for _ in self.export():
-            pass
 
     def snapshot(self, path: str | Path) -> None:
         """Write a copy of the index as it is now, while it is in use.
@@ -327,129 +387,133 @@ class Index:
         target = Path(path)
         if target.exists():
             raise OutputError(str(path), "is there already")
-        self._lookups.finish_work()
-        with self._reading():
-            (target / _SEGMENTS).mkdir(parents=True)
-            self._journal.copy_to(target / _JOURNAL)
-            for name in self._lookups.names:
-                shutil.copyfile(self.path / _SEGMENTS / name, target / _SEGMENTS / name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(mkdtemp(prefix=".dedup-", dir=target.parent))
+        try:
+            for _ in range(_MOST_TRIES):
+                with self._reading() as (journal, _):
+                    journal.database.copy_to(made / _JOURNAL)
+                copy = Sqlite(made / _JOURNAL)
+                names = list(Registry(copy).segments())
+                copy.close()
+                try:
+                    copy_segments(self._folder / _SEGMENTS, names, made / _SEGMENTS)
+                except FileNotFoundError:
+                    # Merged since.
+                    (made / _JOURNAL).unlink()
+                    continue
+                made.replace(target)
+                return
+            raise InputError(self.name, "a segment is missing; reindex makes it anew")
+        except OSError as error:
+            raise OutputError(str(path), describe(error)) from error
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
     def __len__(self) -> int:
-        with self._reading():
-            return len(self._lookups.live())
-
-    # What follows is done under the lock.
+        with self._reading() as (journal, _):
+            return journal.facts.documents
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self, now: float | None = None) -> "Iterator[_Writing]":
         """Do what is done here alone, and all of it or nothing."""
-        with self._lock:
-            try:
-                with self._journal.write():
-                    self._lookups.catch_up()
-                    yield
-            except BaseException:
-                self._lookups.forget()
-                raise
+        with self._writer:
+            for _ in self._tries():
+                with suppress(StaleError), self._journal.write():
+                    view = self._lookups.view(self._journal)
+                    facts = self._journal.facts
+                    self._journal.facts = replace(facts, now=_find_now(facts, now))
+                    writing = _Writing(view, view, [])
+                    yield writing
+                    break
+            self._lookups.take(view, writing.view.gaps, self._journal, writing.postings)
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._lock, self._journal.read():
-            self._lookups.catch_up()
+    def _reading(self) -> Iterator[tuple[Journal, View]]:
+        """See one state of all; nobody waits for it."""
+        try:
+            journal = self._readers.pop()
+        except IndexError:
+            journal = self._journal.reader()
+        try:
+            for _ in self._tries():
+                with suppress(StaleError), journal.read():
+                    yield journal, self._lookups.view(journal)
+                    return
+        finally:
+            self._readers.append(journal)
+
+    def _tries(self) -> Iterator[None]:
+        """Count what is tried again because others did something meanwhile."""
+        for _ in range(_MOST_TRIES):
             yield
+            if self._lookups.is_behind:
+                self._lookups.reindex()
+        raise InputError(self.name, "a segment is missing; reindex makes it anew")
 
-    def _judge(self, documents: Sequence[tuple[str, str]], gone: Sequence[int] = ()) -> Judgement:
-        """Hold new documents against all that is there, but for some that are gone."""
-        facts = self._journal.facts()
-        texts = Texts.from_bytes([text.encode() for _, text in documents])
-        units = cut_all_units(texts, self.options, self._threads)
-        offsets = units.offsets
-        records = [
-            Record(
-                facts["next_document"] + i,
-                name,
-                facts["next_unit"] + int(offsets[i]),
-                one,
-                units.starts[offsets[i] : offsets[i + 1]] - texts.offsets[i],
-                units.stops[offsets[i] : offsets[i + 1]] - texts.offsets[i],
-                np.full(offsets[i + 1] - offsets[i], OPEN, np.uint8),
-                np.empty(0, ROW),
-            )
-            for i, ((name, _), one) in enumerate(zip(documents, _split(texts), strict=True))
-        ]
-        live = self._lookups.live()
-        ranges = live[~np.isin(live[:, 0], gone)]
-        return self._hold(records, ranges, facts["next_passage"])
+    def _judge(self, opened: Opened, view: View) -> Judgement:
+        numbered = opened.renumbered(self._journal.facts.next_number)
+        return judge(numbered, self._journal, view, self.options, self._threads)
 
-    def _hold(self, opened: list[Record], ranges: NDArray[np.int64], passage: int) -> Judgement:
-        return judge(
-            opened, self._journal, self._lookups, ranges, self.options, passage, self._threads
-        )
+    def _forget(self, writing: "_Writing") -> int:
+        """Forget what is older than the time to live; return how many documents."""
+        facts = self._journal.facts
+        if facts.ttl is None:
+            return 0
+        until = _find_end(facts, None)
+        if until <= facts.forgotten:
+            return 0
+        forgotten = self._journal.find_forgotten(until)
+        self._journal.forget(until, forgotten)
+        writing.view = replace(writing.view, gaps=self._journal.gaps())
+        if forgotten.documents:
+            self._remove(writing, forgotten.documents)
+        return len(forgotten.documents)
 
-    def _write(self, judged: Judgement, checksums: Sequence[bytes]) -> None:
-        """Write what was judged, and put it under its keys."""
-        if not judged.records:
-            return
-        facts = self._journal.facts()
-        last = judged.records[-1]
-        passages = [one.rows["passage"].max(initial=-1) for one in judged.records]
-        self._journal.add(judged.records, checksums)
-        self._journal.set_facts(
-            {
-                **facts,
-                "next_document": last.number + 1,
-                "next_unit": last.first_unit + len(last.starts),
-                "next_passage": max(facts["next_passage"], int(max(passages)) + 1),
-            }
-        )
-        self._lookups.add(judged.put()[0])
-
-    def _remove(self, numbers: Sequence[int]) -> list[Judged]:
+    def _remove(self, writing: "_Writing", numbers: Sequence[int]) -> list[Judged]:
         """Remove documents, and judge again what pointed to them."""
         names = self._journal.names(numbers)
         pointing = self._journal.remove(numbers)
-        self._lookups.forget_removed()
+        writing.view = replace(writing.view, gaps=self._journal.gaps())
         gone = np.array(sorted(numbers), np.int64)
         judged: list[Judged] = []
         for number in pointing:
             (record,) = self._journal.documents([number])
-            judged += self._judge_again(record, gone, names)
+            judged += self._judge_again(writing, record, gone, names)
         return judged
 
-    def _judge_again(self, record: Record, gone: Positions, names: dict[int, str]) -> list[Judged]:
+    def _judge_again(
+        self, writing: "_Writing", record: Record, gone: Positions, names: dict[int, str]
+    ) -> list[Judged]:
         """Judge the units of a document that pointed to documents that are gone."""
         lost = np.isin(record.rows["canonical"], gone)
         open_units = record.rows["unit"][lost]
         states = record.states.copy()
         states[open_units] = OPEN
         left = replace(record, states=states, rows=record.rows[~lost])
-        live = self._lookups.live()
-        facts = self._journal.facts()
-        found = self._hold([left], live[live[:, 0] <= record.number], facts["next_passage"])
+        opened = Opened.of([left], self.options, self._threads)
+        view = replace(writing.view, stop=record.stop)
+        found = judge(opened, self._journal, view, self.options, self._threads)
         (after,) = found.records
         rows = np.concatenate([left.rows, after.rows])
         after = replace(after, rows=rows[np.argsort(rows["unit"], kind="stable")])
-        old_leaders = record.first_unit + open_units[record.states[open_units] == GOES]
+        old_leaders = record.number + open_units[record.states[open_units] == GOES]
         postings, news = found.put(old_leaders)
-        self._journal.judge(after, (news[0] - record.first_unit, news[1] - record.first_unit))
-        passages = int(found.records[0].rows["passage"].max(initial=-1)) + 1
-        if passages > facts["next_passage"]:
-            self._journal.set_facts({**facts, "next_passage": passages})
-        self._lookups.add(postings)
+        self._journal.judge(after, record, (news[0] - record.number, news[1] - record.number))
+        writing.take(postings)
         now = {(row.start, row.stop): row for row in found.results[0].duplicates}
-        before = self._list_rows(record, names)
+        before = _list_rows(self._journal, record, names)
         return [
             Judged(row.document, row.start, row.stop, row.canonical, now.get((row.start, row.stop)))
             for row, is_lost in zip(before, lost.tolist(), strict=True)
             if is_lost
         ]
 
-    def _recall(self, numbers: Iterable[int]) -> list[Result]:
+    def _recall(self, journal: Journal, numbers: Sequence[int]) -> list[Result]:
         """Return what was said of documents that are there."""
-        records = self._journal.documents(list(numbers))
-        return [self._recall_one(record) for record in records]
+        return [self._recall_one(journal, record) for record in journal.documents(numbers)]
 
-    def _recall_one(self, record: Record) -> Result:
+    def _recall_one(self, journal: Journal, record: Record) -> Result:
         texts, units = join_records([record])
         rows = record.rows
         none = np.zeros(len(rows), np.int64)
@@ -467,43 +531,107 @@ class Index:
         )
         corpus = cut_duplicates(texts, units, found, Filters())
         (result,) = list_results([(record.id, record.text.decode())], corpus, self.options)
-        return replace(result, duplicates=tuple(self._list_rows(record, {}, result)))
+        return replace(result, duplicates=tuple(_list_rows(journal, record, {})))
 
-    def _list_rows(
-        self, record: Record, names: dict[int, str], result: Result | None = None
-    ) -> list[Duplicate]:
-        """Return the rows of a document as the map has them."""
-        rows = record.rows
-        canonicals = set(np.unique(rows["canonical"]).tolist()) - names.keys()
-        known = names | self._journal.names(canonicals)
-        text = record.text
-        spans = [
-            (len(text[:start].decode()), len(text[:stop].decode()))
-            for start, stop in zip(
-                record.starts[rows["unit"]].tolist(),
-                record.stops[rows["unit"]].tolist(),
-                strict=True,
-            )
-        ]
+
+@dataclass
+class _Writing:
+    """What a call that writes has seen and made.
+
+    Attributes
+    ----------
+    view
+        What can be found, with what the call itself has done.
+    before
+        The same at its begin.
+    postings
+        What it adds.
+    """
+
+    view: View
+    before: View
+    postings: list[Postings]
+
+    def take(self, postings: Postings) -> None:
+        """Find them from now on."""
+        self.postings.append(postings)
+        made = Recent()
+        for some in self.postings:
+            made.add(*some)
+        self.view = replace(self.view, sources=(*self.before.sources, made))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Documents as they were given, checked."""
+
+    documents: list[tuple[str, str]]
+    ids: list[str]
+    checksums: list[bytes]
+
+    @classmethod
+    def of(cls, documents: Iterable[tuple[str, str]]) -> Self:
+        documents = list(documents)
+        ids, texts = check_documents(documents)
+        data, bounds = texts.data.tobytes(), texts.offsets.tolist()
+        checksums = [check_text(data[start:stop]) for start, stop in pairwise(bounds)]
+        return cls(documents, list(ids), checksums)
+
+    def list_others(self, known: Mapping[str, tuple[int, bytes]]) -> list[str]:
+        """List the ids that are known with another text."""
         return [
-            Duplicate(
-                record.id,
-                start,
-                stop,
-                Span(known[int(row["canonical"])], int(row["start"]), int(row["stop"])),
-                KINDS[int(row["kind"])],
-                float(row["score"]),
-                float(row["containment"]),
-                int(row["passage"]),
-            )
-            for (start, stop), row in zip(spans, rows, strict=True)
+            name
+            for name, checksum in zip(self.ids, self.checksums, strict=True)
+            if name in known and known[name][1] != checksum
         ]
 
 
-def _split(texts: Texts) -> list[bytes]:
-    data = texts.data.tobytes()
-    bounds = texts.offsets.tolist()
-    return [data[start:stop] for start, stop in pairwise(bounds)]
+def _list_rows(journal: Journal, record: Record, names: dict[int, str]) -> list[Duplicate]:
+    """Return the rows of a document as the map has them.
+
+    Parameters
+    ----------
+    names
+        Of documents that are there no more.
+    """
+    rows = record.rows
+    known = names | journal.names(set(rows["canonical"].tolist()) - names.keys())
+    text = record.text
+    spans = [
+        (len(text[:start].decode()), len(text[:stop].decode()))
+        for start, stop in zip(
+            record.starts[rows["unit"]].tolist(), record.stops[rows["unit"]].tolist(), strict=True
+        )
+    ]
+    return [
+        Duplicate(
+            record.id,
+            start,
+            stop,
+            Span(known[int(row["canonical"])], int(row["start"]), int(row["stop"])),
+            KINDS[int(row["kind"])],
+            float(row["score"]),
+            float(row["containment"]),
+            int(row["passage"]),
+        )
+        for (start, stop), row in zip(spans, rows, strict=True)
+    ]
+
+
+def _list_spans(records: Iterable[Record]) -> NDArray[np.int64]:
+    """Return the numbers that documents have, int64[n, 2]."""
+    return np.array([(one.number, one.stop) for one in records], np.int64).reshape(-1, 2)
+
+
+def _find_now(facts: Facts, now: float | None) -> int:
+    """Return a time in milliseconds, not before that of the last call."""
+    return max(facts.now, int(1000 * (time.time() if now is None else now)))
+
+
+def _find_end(facts: Facts, now: float | None) -> int:
+    """Return the time up to which what was last seen is forgotten."""
+    assert facts.ttl is not None
+    return _find_now(facts, now) - int(1000 * facts.ttl)
 
 
 def _check_options(options: Options) -> None:
@@ -514,30 +642,30 @@ def _check_options(options: Options) -> None:
         raise OptionsError("scope", options.scope, "corpus: an index is about all documents")
 
 
-def _facts(options: Options) -> dict[str, Any]:
-    return {
-        "options": options.to_mapping(),
-        "unicode": folding_table().unicode_version,
-        "signatures": f"{SCHEME}, seed {SEED}",
-        "next_document": 0,
-        "next_unit": 0,
-        "next_passage": 0,
-    }
+def _facts(options: Options, ttl: float | None) -> Facts:
+    unicode = folding_table().unicode_version
+    return Facts(options.to_mapping(), unicode, f"{SCHEME}, seed {SEED}", ttl)
 
 
-def _read_options(path: str | Path, journal: Journal, options: Options | None) -> Options:
+def _read_options(
+    path: str | Path, journal: Journal, options: Options | None, ttl: float | None
+) -> Options:
     """Return what an index was made with; refuse one that this version would read otherwise."""
-    facts = journal.facts()
-    stored = Options.from_mapping(facts["options"])
+    with journal.read():
+        facts = journal.facts
+    stored = Options.from_mapping(facts.options)
     _check_options(stored)
-    for name, own in (
-        ("unicode", folding_table().unicode_version),
-        ("signatures", f"{SCHEME}, seed {SEED}"),
+    own = _facts(stored, None)
+    for name, was, here in (
+        ("unicode", facts.unicode, own.unicode),
+        ("signatures", facts.signatures, own.signatures),
     ):
-        if facts[name] != own:
-            raise InputError(str(path), f"was made with {name} {facts[name]}; here it is {own}")
+        if was != here:
+            raise InputError(str(path), f"was made with {name} {was}; here it is {here}")
     if options is not None:
         for name, value in options.to_mapping().items():
-            if value != facts["options"][name]:
-                raise OptionsError(name, value, f"{facts['options'][name]!r}, as {path} has it")
+            if value != facts.options[name]:
+                raise OptionsError(name, value, f"{facts.options[name]!r}, as {path} has it")
+    if ttl is not None and ttl != facts.ttl:
+        raise OptionsError("ttl", ttl, f"{facts.ttl!r}, as {path} has it")
     return stored

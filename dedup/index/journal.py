@@ -1,70 +1,76 @@
-"""The journal of an index: every document and what the law said of it, in one SQLite file.
+"""The journal of an index: every document and what the law said of it.
 
 It is the truth: what else an index has can be made from it again. One transaction is
-one acknowledged call. Nothing else knows SQLite.
+one acknowledged call.
 """
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any, Final
 
-import apsw
 import numpy as np
 import orjson
 import xxhash
 import zstandard
 from numpy.typing import NDArray
 
-from dedup.columns import Texts
-from dedup.errors import InputError, OutputError
+from dedup.columns import Positions, Texts
+from dedup.errors import InputError
+from dedup.index.databases import Database
 from dedup.units import Units
 
 FORMAT: Final = 1
 
-# "dedu": says in the file's header whose it is.
-_APPLICATION: Final = 0x64656475
-
-# A writer waits so long for another one; each holds the lock for milliseconds.
-_WAIT_MS: Final = 60_000
-
-# Names that one statement asks for.
-_NAMES_AT_ONCE: Final = 500
+# Values that one statement asks for.
+_VALUES_AT_ONCE: Final = 500
 
 # Level 1 packs 500 documents of 3 KB in 4 ms to 0.43; level 3 takes twice that for 0.40.
 _LEVEL: Final = 1
 
+# Text of documents that were read lately, for others that are like them: of eight that
+# a document is held against, most were read for the one before it.
+_CACHED_BYTES: Final = 32 << 20
+
 _SCHEMA: Final = """
-CREATE TABLE facts (number INTEGER PRIMARY KEY, facts BLOB NOT NULL);
+CREATE TABLE facts (number {whole} PRIMARY KEY, facts {blob} NOT NULL);
 CREATE TABLE documents (
-    number INTEGER PRIMARY KEY,
+    number {whole} PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
-    first_unit INTEGER NOT NULL,
-    unit_count INTEGER NOT NULL,
-    chars INTEGER NOT NULL,
-    duplicates INTEGER NOT NULL,
-    checksum BLOB NOT NULL,
-    text BLOB NOT NULL,
-    units BLOB NOT NULL,
-    rows BLOB NOT NULL
+    changed {whole} NOT NULL,
+    added {whole} NOT NULL,
+    unit_count {whole} NOT NULL,
+    chars {whole} NOT NULL,
+    duplicates {whole} NOT NULL,
+    checksum {blob} NOT NULL,
+    text {blob} NOT NULL,
+    units {blob} NOT NULL,
+    rows {blob} NOT NULL
 );
+CREATE INDEX documents_by_age ON documents (added);
 CREATE TABLE pointers (
-    canonical INTEGER NOT NULL,
-    document INTEGER NOT NULL,
+    canonical {whole} NOT NULL,
+    document {whole} NOT NULL,
     PRIMARY KEY (canonical, document)
-) WITHOUT ROWID;
+){clustered};
+CREATE INDEX pointers_by_document ON pointers (document);
+CREATE TABLE gaps (start {whole} PRIMARY KEY, stop {whole} NOT NULL);
+CREATE TABLE seen (
+    document {whole} NOT NULL,
+    unit {whole} NOT NULL,
+    last_seen {whole} NOT NULL,
+    PRIMARY KEY (document, unit)
+){clustered};
+CREATE INDEX seen_by_age ON seen (last_seen);
 CREATE TABLE changes (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind INTEGER NOT NULL,
-    document INTEGER NOT NULL,
-    units BLOB
+    number {whole} PRIMARY KEY,
+    kind {whole} NOT NULL,
+    document {whole} NOT NULL,
+    units {blob}
 );
-CREATE TABLE segments (
-    name TEXT PRIMARY KEY,
-    last_change INTEGER NOT NULL,
-    postings INTEGER NOT NULL
-) WITHOUT ROWID;
 """
 
 ROW: Final = np.dtype(
@@ -82,14 +88,14 @@ ROW: Final = np.dtype(
 """A row of the map: the unit of its document, the document of its canonical, where
 that stands in code points, and the rest as the map has it."""
 
-_COLUMNS: Final = "number, id, first_unit, unit_count, checksum, text, units, rows"
+_COLUMNS: Final = "number, id, changed, unit_count, checksum, text, units, rows"
 
 # A duplicate whose text stands in an earlier unit, which has the keys of both; beside
 # the states that the law knows.
 COPY: Final = 4
 
-# What happened to a document.
-ADDED, JUDGED, REMOVED = range(3)
+# What happened to a document: `JUDGED` again, `REMOVED`, or some units were `FORGOTTEN`.
+ADDED, JUDGED, REMOVED, FORGOTTEN = range(4)
 
 
 @dataclass(frozen=True)
@@ -99,11 +105,10 @@ class Record:
     Attributes
     ----------
     number
-        Its place in the order of all documents.
+        That of its first unit among those of all documents, and so its place in
+        the order of all; one without units takes a number too.
     id
         The caller's name for it.
-    first_unit
-        Number of its first unit among those of all documents.
     text
         Its text, UTF-8.
     starts, stops
@@ -116,12 +121,59 @@ class Record:
 
     number: int
     id: str
-    first_unit: int
     text: bytes
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
     states: NDArray[np.uint8]
     rows: NDArray[np.void]
+
+    @property
+    def stop(self) -> int:
+        """The number behind its last one."""
+        return self.number + max(len(self.starts), 1)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an index was made with, and its counters.
+
+    Attributes
+    ----------
+    format
+        Of the journal.
+    options, unicode, signatures
+        What it was made with.
+    ttl
+        Seconds after which a unit that was not seen again is forgotten; None: never.
+    next_number, next_passage, last_change
+        Of documents and units, of passages, and of changes.
+    trimmed
+        The last change that all who keep segments have to have seen.
+    now, forgotten
+        The latest time of a call, and the time up to which what was last seen
+        before it is forgotten; milliseconds since 1970.
+    longest_unit
+        Bytes of the longest unit that was ever there.
+    documents, units, duplicates, chars
+        Of what is there.
+    """
+
+    options: Mapping[str, Any]
+    unicode: str
+    signatures: str
+    ttl: float | None = None
+    format: int = FORMAT
+    next_number: int = 0
+    next_passage: int = 0
+    last_change: int = 0
+    trimmed: int = 0
+    now: int = 0
+    forgotten: int = 0
+    longest_unit: int = 0
+    documents: int = 0
+    units: int = 0
+    duplicates: int = 0
+    chars: int = 0
 
 
 # Of units that were judged again, those that became the first of their text, and
@@ -129,142 +181,134 @@ class Record:
 News = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
+@dataclass(frozen=True)
+class Forgotten:
+    """Units that were last seen too long ago.
+
+    Attributes
+    ----------
+    documents
+        Numbers of those of which no unit is left.
+    units
+        int64[n, 2], ranges of units of others.
+    """
+
+    documents: list[int]
+    units: NDArray[np.int64]
+
+
+class _Cache:
+    """Documents that were read lately, by number and the change that made them so."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._records: OrderedDict[tuple[int, int], Record] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, number: int, changed: int) -> Record | None:
+        with self._lock:
+            found = self._records.get((number, changed))
+            if found:
+                self._records.move_to_end((number, changed))
+            return found
+
+    def put(self, record: Record, changed: int) -> None:
+        with self._lock:
+            if (record.number, changed) in self._records:
+                return
+            self._records[record.number, changed] = record
+            self._bytes += _size(record)
+            while self._bytes > _CACHED_BYTES:
+                _, old = self._records.popitem(last=False)
+                self._bytes -= _size(old)
+
+
+def _size(record: Record) -> int:
+    return len(record.text) + record.starts.nbytes * 2 + record.rows.nbytes + 1000
+
+
 class Journal:
     """Documents of an index, in the order in which they came.
 
     Parameters
     ----------
-    path
-        The file.
+    database
+        Where it is kept.
+
+    Attributes
+    ----------
+    facts
+        As they are in the transaction; what is put here in one that writes is
+        written at its end.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    facts: Facts
+
+    def __init__(self, database: Database, cache: _Cache | None = None) -> None:
+        self.database = database
+        self._cache = cache or _Cache()
         self._packer = zstandard.ZstdCompressor(level=_LEVEL)
         self._unpacker = zstandard.ZstdDecompressor()
-        with self._told():
-            self._connection = apsw.Connection(str(path))
-            self._connection.set_busy_timeout(_WAIT_MS)
-            # Read before anything is written, so that another file stays as it is.
-            self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            self._connection.pragma("journal_mode", "wal")
-            self._connection.pragma("synchronous", "full")
 
-    @classmethod
-    def create(cls, path: Path, facts: Mapping[str, Any]) -> "Journal":
-        """Make a new one.
+    def create(self, facts: Facts) -> None:
+        """Make the tables, unless another process just did."""
+        with self.database.write():
+            if self.database.is_made():
+                return
+            for statement in _SCHEMA.format(**self.database.types).split(";"):
+                if statement.strip():
+                    self.database.execute(statement)
+            self._put_facts(facts)
 
-        Parameters
-        ----------
-        facts
-            What the index was made with; JSON values.
-        """
-        journal = cls(path)
-        with journal.write():
-            journal._connection.execute(_SCHEMA)
-            journal._connection.pragma("application_id", _APPLICATION)
-            journal.set_facts({"format": FORMAT, **facts})
-        return journal
-
-    @classmethod
-    def open(cls, path: Path) -> "Journal":
-        """Open one that is there.
-
-        Raises
-        ------
-        InputError
-            When it is no journal, or one of another format.
-        """
-        journal = cls(path)
-        with journal._told():
-            application = journal._connection.pragma("application_id")
-        if application != _APPLICATION:
-            journal.close()
-            raise InputError(str(path), "is no journal of an index")
-        found = journal.facts().get("format")
-        if found != FORMAT:
-            journal.close()
-            raise InputError(str(path), f"has format {found}; this version reads {FORMAT}")
-        return journal
-
-    def close(self) -> None:
-        """Close the file; what was acknowledged is in it."""
-        with self._told():
-            self._connection.close()
+    def reader(self) -> "Journal":
+        """Open it once more, to be read beside this one."""
+        return Journal(self.database.another(), self._cache)
 
     @contextmanager
     def write(self) -> Iterator[None]:
         """Do all that is done here in one transaction, alone; none of it on an error."""
-        with self._told():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-            try:
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with self.database.write():
+            before = self.facts = self._get_facts()
+            yield
+            if self.facts != before:
+                self._put_facts(self.facts)
 
     @contextmanager
     def read(self) -> Iterator[None]:
         """See the same state in all that is read here; nobody waits for it."""
-        with self._told():
-            self._connection.execute("BEGIN")
-            try:
-                yield
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("COMMIT")
+        with self.database.read():
+            self.facts = self._get_facts()
+            yield
 
-    def facts(self) -> dict[str, Any]:
-        """Return what the index was made with, and its counters."""
-        with self._told():
-            row: Any = self._connection.execute("SELECT facts FROM facts").fetchone()
-            try:
-                found = orjson.loads(self._unseal(row[0], ())) if row else None
-            except _Damage:
-                found = None
+    def _get_facts(self) -> Facts:
+        name = self.database.name
+        rows = self.database.execute("SELECT facts FROM facts WHERE number = 0")
+        try:
+            found = orjson.loads(self._unseal(bytes(rows[0][0]), ())) if rows else None
+        except _Damage:
+            found = None
         if not isinstance(found, dict):
-            raise InputError(str(self._path), "is damaged: what it was made with cannot be read")
-        return found
+            raise InputError(name, "is damaged: what it was made with cannot be read")
+        if found.get("format") != FORMAT:
+            raise InputError(name, f"has format {found.get('format')}; this version reads {FORMAT}")
+        return Facts(**found)
 
-    def set_facts(self, facts: Mapping[str, Any]) -> None:
-        """Write them, in place of those that were there."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO facts VALUES (0, ?)", (self._seal(orjson.dumps(facts), ()),)
+    def _put_facts(self, facts: Facts) -> None:
+        self.database.execute(
+            "INSERT INTO facts VALUES (0, ?) "
+            "ON CONFLICT (number) DO UPDATE SET facts = excluded.facts",
+            (self._seal(orjson.dumps(asdict(facts)), ()),),
         )
 
     def find_ids(self, ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:
         """Return number and checksum of the documents that are there."""
-        found = {}
-        with self._told():
-            for first in range(0, len(ids), _NAMES_AT_ONCE):
-                some = ids[first : first + _NAMES_AT_ONCE]
-                marks = ",".join("?" * len(some))
-                for name, number, checksum in self._connection.execute(
-                    f"SELECT id, number, checksum FROM documents WHERE id IN ({marks})", some
-                ):
-                    found[str(name)] = (int(str(number)), bytes(checksum))
-        return found
+        found = self._ask("SELECT id, number, checksum FROM documents WHERE id IN ({})", ids)
+        return {name: (number, bytes(checksum)) for name, number, checksum in found}
 
     def names(self, numbers: Iterable[int]) -> dict[int, str]:
         """Return the ids of documents."""
-        found: dict[int, str] = {}
         wanted = list(numbers)
-        with self._told():
-            for first in range(0, len(wanted), _NAMES_AT_ONCE):
-                some = wanted[first : first + _NAMES_AT_ONCE]
-                marks = ",".join("?" * len(some))
-                rows: Any = self._connection.execute(
-                    f"SELECT number, id FROM documents WHERE number IN ({marks})", some
-                ).fetchall()
-                found.update(rows)
-        return found
+        return dict(self._ask("SELECT number, id FROM documents WHERE number IN ({})", wanted))
 
     def documents(self, numbers: Sequence[int]) -> list[Record]:
         """Return documents in rising order of their numbers; those not there are left out.
@@ -274,116 +318,233 @@ class Journal:
         InputError
             When one of them is damaged.
         """
-        found = []
-        with self._told():
-            for first in range(0, len(numbers), _NAMES_AT_ONCE):
-                some = list(numbers[first : first + _NAMES_AT_ONCE])
-                marks = ",".join("?" * len(some))
-                found += [
-                    self._unpack(*row)
-                    for row in self._connection.execute(
-                        f"SELECT {_COLUMNS} FROM documents WHERE number IN ({marks}) "
-                        "ORDER BY number",
-                        some,
-                    )
-                ]
-        return found
+        versions = self._ask("SELECT number, changed FROM documents WHERE number IN ({})", numbers)
+        return self._fetch(versions)
+
+    def documents_of(self, units: Positions) -> list[Record]:
+        """Return the documents that units stand in, in order.
+
+        Parameters
+        ----------
+        units
+            int64[n], rising.
+        """
+        statement = (
+            "WITH wanted (unit) AS (VALUES {}) SELECT number, changed FROM documents "
+            "WHERE number IN (SELECT (SELECT max(number) FROM documents WHERE number <= unit) "
+            "FROM wanted)"
+        )
+        versions: dict[int, int] = {}
+        wanted = units.tolist()
+        for first in range(0, len(wanted), _VALUES_AT_ONCE):
+            some = wanted[first : first + _VALUES_AT_ONCE]
+            values = ",".join(["(CAST(? AS BIGINT))"] * len(some))
+            versions.update(self.database.execute(statement.format(values), some))
+        return self._fetch(sorted(versions.items()))
 
     def documents_after(self, number: int, count: int) -> list[Record]:
         """Return some documents behind one, in order."""
-        with self._told():
-            return [
-                self._unpack(*row)
-                for row in self._connection.execute(
-                    f"SELECT {_COLUMNS} FROM documents WHERE number > ? ORDER BY number LIMIT ?",
-                    (number, count),
-                )
-            ]
+        rows = self.database.execute(
+            f"SELECT {_COLUMNS} FROM documents WHERE number > ? ORDER BY number LIMIT ?",
+            (number, count),
+        )
+        return [self._unpack(*row) for row in rows]
 
-    def ranges(self) -> NDArray[np.int64]:
-        """Return of each document its number, its first unit and how many it has, in order."""
-        with self._told():
-            rows = self._connection.execute(
-                "SELECT number, first_unit, unit_count FROM documents ORDER BY number"
-            ).fetchall()
-        return np.array(rows, np.int64).reshape(-1, 3)
+    def _fetch(self, versions: Sequence[tuple[int, int]]) -> list[Record]:
+        found, missing = [], []
+        for number, changed in versions:
+            record = self._cache.get(number, changed)
+            if record:
+                found.append(record)
+            else:
+                missing.append(number)
+        for row in self._ask(f"SELECT {_COLUMNS} FROM documents WHERE number IN ({{}})", missing):
+            record = self._unpack(*row)
+            self._cache.put(record, row[2])
+            found.append(record)
+        return sorted(found, key=_number)
+
+    def _ask(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        """Ask for rows that have one of some values."""
+        found = []
+        for first in range(0, len(values), _VALUES_AT_ONCE):
+            some = values[first : first + _VALUES_AT_ONCE]
+            found += self.database.execute(statement.format(",".join("?" * len(some))), some)
+        return found
 
     def add(self, records: Sequence[Record], checksums: Sequence[bytes]) -> None:
-        """Write new documents."""
-        self._connection.executemany(
-            "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        """Write new documents, behind all that are there."""
+        facts = self.facts
+        change = facts.last_change
+        chars = [_count_chars(one.text) for one in records]
+        self.database.execute_many(
+            "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     one.number,
                     one.id,
-                    one.first_unit,
+                    change + i,
+                    facts.now,
                     len(one.starts),
-                    _count_chars(one.text),
+                    chars[i - 1],
                     len(one.rows),
                     checksum,
                     self._packer.compress(one.text),
                     self._pack_units(one),
                     self._seal(one.rows.tobytes(), _place(one)),
                 )
-                for one, checksum in zip(records, checksums, strict=True)
+                for i, (one, checksum) in enumerate(zip(records, checksums, strict=True), 1)
             ],
         )
+        for i, one in enumerate(records, 1):
+            self._cache.put(one, change + i)
         self._point(records)
-        self._log((ADDED, one.number, None) for one in records)
+        longest = [int((one.stops - one.starts).max(initial=0)) for one in records]
+        passages = [int(one.rows["passage"].max(initial=-1)) + 1 for one in records]
+        self.facts = replace(
+            facts,
+            next_number=max([facts.next_number, *(one.stop for one in records)]),
+            next_passage=max([facts.next_passage, *passages]),
+            longest_unit=max([facts.longest_unit, *longest]),
+            documents=facts.documents + len(records),
+            units=facts.units + sum(len(one.starts) for one in records),
+            duplicates=facts.duplicates + sum(len(one.rows) for one in records),
+            chars=facts.chars + sum(chars),
+        )
+        self._log([(ADDED, one.number, None) for one in records])
 
-    def judge(self, record: Record, news: News) -> None:
+    def judge(self, record: Record, before: Record, news: News) -> None:
         """Write that some units of a document were judged again, and what is new of them."""
-        self._connection.execute(
-            "UPDATE documents SET duplicates = ?, units = ?, rows = ? WHERE number = ?",
+        leaders, staying = news
+        parts = (np.array([len(leaders)]), leaders, staying)
+        packed = b"".join(part.astype("<i8").tobytes() for part in parts)
+        self._log([(JUDGED, record.number, packed)])
+        self.database.execute(
+            "UPDATE documents SET changed = ?, duplicates = ?, units = ?, rows = ? "
+            "WHERE number = ?",
             (
+                self.facts.last_change,
                 len(record.rows),
                 self._pack_units(record),
                 self._seal(record.rows.tobytes(), _place(record)),
                 record.number,
             ),
         )
-        self._connection.execute("DELETE FROM pointers WHERE document = ?", (record.number,))
+        self.database.execute("DELETE FROM pointers WHERE document = ?", (record.number,))
         self._point([record])
-        leaders, staying = news
-        parts = (np.array([len(leaders)]), leaders, staying)
-        packed = b"".join(part.astype("<i8").tobytes() for part in parts)
-        self._log([(JUDGED, record.number, packed)])
+        self.facts = replace(
+            self.facts,
+            duplicates=self.facts.duplicates + len(record.rows) - len(before.rows),
+            next_passage=max(
+                self.facts.next_passage, int(record.rows["passage"].max(initial=-1)) + 1
+            ),
+        )
 
     def remove(self, numbers: Sequence[int]) -> list[int]:
         """Forget documents; return those that point to them, in order."""
-        pointing: set[int] = set()
-        for number in numbers:
-            pointing.update(
-                int(str(row[0]))
-                for row in self._connection.execute(
-                    "SELECT document FROM pointers WHERE canonical = ?", (number,)
-                )
-            )
-            for table, column in (
-                ("pointers", "canonical"),
-                ("pointers", "document"),
-                ("documents", "number"),
-            ):
-                self._connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (number,))
-        self._log((REMOVED, number, None) for number in numbers)
+        gone = self._ask(
+            "SELECT number, unit_count, duplicates, chars FROM documents WHERE number IN ({})",
+            numbers,
+        )
+        self.facts = replace(
+            self.facts,
+            documents=self.facts.documents - len(gone),
+            units=self.facts.units - sum(row[1] for row in gone),
+            duplicates=self.facts.duplicates - sum(row[2] for row in gone),
+            chars=self.facts.chars - sum(row[3] for row in gone),
+        )
+        self.forget_units([(row[0], row[0] + max(row[1], 1)) for row in gone])
+        pointing = {
+            row[0]
+            for row in self._ask("SELECT document FROM pointers WHERE canonical IN ({})", numbers)
+        }
+        for table, column in (
+            ("pointers", "canonical"),
+            ("pointers", "document"),
+            ("seen", "document"),
+            ("documents", "number"),
+        ):
+            self._ask(f"DELETE FROM {table} WHERE {column} IN ({{}})", numbers)
+        self._log([(REMOVED, number, None) for number in numbers])
         return sorted(pointing - set(numbers))
 
-    def last_change(self) -> int:
-        """Return the number of the last change, 0 when there is none."""
-        with self._told():
-            row = self._connection.execute(
-                "SELECT seq FROM sqlite_sequence WHERE name = 'changes'"
-            ).fetchone()
-        return int(str(row[0])) if row else 0
+    def gaps(self) -> NDArray[np.int64]:
+        """Return the ranges of units that are gone, int64[n, 2], rising and apart."""
+        rows = self.database.execute("SELECT start, stop FROM gaps ORDER BY start")
+        return np.array(rows, np.int64).reshape(-1, 2)
+
+    def forget_units(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Write that units are gone; what touches is one range."""
+        for start, stop in join_ranges(np.array(list(ranges), np.int64).reshape(-1, 2)).tolist():
+            touching = self.database.execute(
+                "SELECT start, stop FROM gaps WHERE start <= ? AND start >= "
+                "coalesce((SELECT max(start) FROM gaps WHERE start <= ?), 0)",
+                (stop, start),
+            )
+            joined = [(start, stop), *(one for one in touching if one[1] >= start)]
+            self._ask("DELETE FROM gaps WHERE start IN ({})", [one[0] for one in joined])
+            self.database.execute(
+                "INSERT INTO gaps VALUES (?, ?)",
+                (min(one[0] for one in joined), max(one[1] for one in joined)),
+            )
+
+    def see(self, seen: Mapping[int, int]) -> None:
+        """Write that units were seen now, each in its document."""
+        self.database.execute_many(
+            "INSERT INTO seen VALUES (?, ?, ?) "
+            "ON CONFLICT (document, unit) DO UPDATE SET last_seen = excluded.last_seen",
+            [(document, unit, self.facts.now) for unit, document in sorted(seen.items())],
+        )
+
+    def find_forgotten(self, until: int) -> Forgotten:
+        """Find what was last seen before a time and is still there.
+
+        Parameters
+        ----------
+        until
+            Milliseconds since 1970.
+        """
+        span = (self.facts.forgotten, until)
+        counts: dict[int, int] = dict(
+            self.database.execute(
+                "SELECT number, unit_count FROM documents WHERE added >= ? AND added < ?", span
+            )
+        )
+        again = self.database.execute(
+            "SELECT document, unit FROM seen WHERE last_seen >= ? AND last_seen < ?", span
+        )
+        ranges = [(unit, unit + 1) for _, unit in again]
+        touched = sorted(counts.keys() | {document for document, _ in again})
+        kept: dict[int, list[int]] = {}
+        for document, unit in self._ask(
+            f"SELECT document, unit FROM seen WHERE last_seen >= {int(until)} "
+            "AND document IN ({})",
+            touched,
+        ):
+            kept.setdefault(document, []).append(unit)
+        for document in kept.keys() & counts.keys():
+            bounds = [document - 1, *sorted(kept[document]), document + counts[document]]
+            ranges += [
+                (before + 1, after) for before, after in pairwise(bounds) if before + 1 < after
+            ]
+        gone = [document for document in touched if document not in kept]
+        left = np.array(ranges, np.int64).reshape(-1, 2)
+        return Forgotten(gone, join_ranges(left))
+
+    def forget(self, until: int, forgotten: Forgotten) -> None:
+        """Write what is forgotten; the documents of which nothing is left are to be removed."""
+        self.forget_units(map(tuple, forgotten.units.tolist()))
+        self.database.execute("DELETE FROM seen WHERE last_seen < ?", (until,))
+        self.facts = replace(self.facts, forgotten=until)
+        if len(forgotten.units):
+            self._log([(FORGOTTEN, -1, None)])
 
     def changes(self, after: int) -> list[tuple[int, int, int, News]]:
         """Return number, kind, document and news of the changes behind one."""
-        with self._told():
-            rows: Any = self._connection.execute(
-                "SELECT number, kind, document, units FROM changes WHERE number > ? "
-                "ORDER BY number",
-                (after,),
-            ).fetchall()
+        rows = self.database.execute(
+            "SELECT number, kind, document, units FROM changes WHERE number > ? ORDER BY number",
+            (after,),
+        )
         found = []
         for number, kind, document, packed in rows:
             units = np.frombuffer(packed or bytes(8), "<i8")
@@ -391,82 +552,39 @@ class Journal:
             found.append((number, kind, document, (leaders, staying)))
         return found
 
-    def segments(self) -> dict[str, int]:
-        """Return the segments, and the last change that is in each."""
-        with self._told():
-            rows = self._connection.execute("SELECT name, last_change FROM segments").fetchall()
-        return {str(name): int(str(change)) for name, change in rows}
-
-    def register(self, name: str, last_change: int, postings: int, replaced: Iterable[str]) -> None:
-        """Write that a segment is there, in place of others; trim the changes."""
-        self._connection.executemany(
-            "DELETE FROM segments WHERE name = ?", [(old,) for old in replaced]
-        )
-        self._connection.execute(
-            "INSERT INTO segments VALUES (?, ?, ?)", (name, last_change, postings)
-        )
-        self._connection.execute("DELETE FROM changes WHERE number <= ?", (last_change,))
-
-    def forget_segments(self) -> None:
-        """Write that there is no segment; they are to be made anew."""
-        self._connection.execute("DELETE FROM segments")
-
-    def counts(self) -> dict[str, int]:
-        """Count documents, units, duplicates, code points and bytes."""
-        with self._told():
-            documents, units, duplicates, chars = self._connection.execute(
-                "SELECT count(*), sum(unit_count), sum(duplicates), sum(chars) FROM documents"
-            ).get
-            postings = self._connection.execute("SELECT sum(postings) FROM segments").get
-        return {
-            "documents": documents,
-            "units": units or 0,
-            "duplicates": duplicates or 0,
-            "chars": chars or 0,
-            "postings": postings or 0,
-        }
+    def trim(self, last_change: int) -> None:
+        """Forget changes that are in segments."""
+        self.database.execute("DELETE FROM changes WHERE number <= ?", (last_change,))
 
     def verify(self) -> None:
-        """Look at all pages of the file.
+        """Look at all that is there.
 
         Raises
         ------
         InputError
             When something is damaged.
         """
-        with self._told():
-            found: Any = self._connection.execute("PRAGMA integrity_check(1)").get
-        if found != "ok":
-            raise InputError(str(self._path), f"is damaged: {found}")
+        self.database.verify()
+        number = -1
+        while records := self.documents_after(number, _VALUES_AT_ONCE):
+            number = records[-1].number
 
-    def copy_to(self, path: Path) -> None:
-        """Write a copy of it as it is now, while it is in use."""
-        with self._told(str(path)):
-            target = apsw.Connection(str(path))
-            try:
-                with target.backup("main", self._connection, "main") as backup:
-                    backup.step(-1)
-            finally:
-                target.close()
-
-    def shrink(self) -> None:
-        """Give back the space of what was removed."""
-        with self._told():
-            self._connection.execute("VACUUM")
-            self._connection.pragma("wal_checkpoint(truncate)")
-
-    def _log(self, changes: Iterable[tuple[int, int, bytes | None]]) -> None:
-        self._connection.executemany(
-            "INSERT INTO changes (kind, document, units) VALUES (?, ?, ?)", changes
+    def _log(self, changes: Sequence[tuple[int, int, bytes | None]]) -> None:
+        last = self.facts.last_change
+        self.database.execute_many(
+            "INSERT INTO changes VALUES (?, ?, ?, ?)",
+            [(last + i, *change) for i, change in enumerate(changes, 1)],
         )
+        self.facts = replace(self.facts, last_change=last + len(changes))
 
     def _point(self, records: Iterable[Record]) -> None:
-        self._connection.executemany(
+        self.database.execute_many(
             "INSERT INTO pointers VALUES (?, ?)",
             [
                 (canonical, one.number)
                 for one in records
-                for canonical in np.unique(one.rows["canonical"]).tolist()
+                if len(one.rows)
+                for canonical in sorted(set(one.rows["canonical"].tolist()))
             ],
         )
 
@@ -489,28 +607,28 @@ class Journal:
 
     def _unpack(
         self,
-        number: Any,
-        name: Any,
-        first_unit: Any,
-        unit_count: Any,
-        checksum: Any,
-        text: Any,
-        units: Any,
-        rows: Any,
+        number: int,
+        name: str,
+        changed: int,
+        unit_count: int,
+        checksum: bytes,
+        text: bytes,
+        units: bytes,
+        rows: bytes,
     ) -> Record:
-        place = (number, name, first_unit, unit_count)
+        del changed
+        place = (number, name, unit_count)
         try:
-            packed, whole = self._unseal(units, place), self._unseal(rows, place)
-            unpacked = self._unpacker.decompress(text)
+            packed, whole = self._unseal(bytes(units), place), self._unseal(bytes(rows), place)
+            unpacked = self._unpacker.decompress(bytes(text))
         except (_Damage, zstandard.ZstdError):
-            raise InputError(str(self._path), f"document {name!r} is damaged") from None
-        if check_text(unpacked) != checksum:
-            raise InputError(str(self._path), f"document {name!r} is damaged")
+            raise InputError(self.database.name, f"document {name!r} is damaged") from None
+        if check_text(unpacked) != bytes(checksum):
+            raise InputError(self.database.name, f"document {name!r} is damaged")
         spans = np.frombuffer(packed, "<i8", 2 * unit_count)
         return Record(
             number,
             name,
-            first_unit,
             unpacked,
             spans[:unit_count],
             spans[unit_count:],
@@ -518,35 +636,38 @@ class Journal:
             np.frombuffer(whole, ROW),
         )
 
-    @contextmanager
-    def _told(self, path: str | None = None) -> Iterator[None]:
-        """Say what SQLite says in the words of the rest."""
-        path = path or str(self._path)
-        try:
-            yield
-        except apsw.FullError:
-            raise OutputError(path, "no room: the disk is full") from None
-        except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError) as error:
-            raise InputError(path, f"is damaged, or no SQLite file: {error}") from None
-        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
-            raise OutputError(path, f"cannot be written: {error}") from None
-        except apsw.IOError as error:
-            raise OutputError(path, f"cannot be read or written: {error}") from None
-        except apsw.BusyError:
-            reason = f"another process has been writing for {_WAIT_MS // 1000} s"
-            raise OutputError(path, reason) from None
-
 
 class _Damage(Exception):  # noqa: N818
     """What was read is not what was written."""
 
 
+def _number(record: Record) -> int:
+    return record.number
+
+
 def _place(record: Record) -> tuple[object, ...]:
-    return record.number, record.id, record.first_unit, len(record.starts)
+    return record.number, record.id, len(record.starts)
 
 
 def _digest(data: bytes, place: tuple[object, ...]) -> bytes:
     return xxhash.xxh3_64_digest(orjson.dumps(place) + data)
+
+
+def join_ranges(ranges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return ranges in order, those that touch as one.
+
+    Parameters
+    ----------
+    ranges
+        int64[n, 2], half-open, in any order.
+    """
+    ranges = ranges[np.argsort(ranges[:, 0], kind="stable")]
+    if len(ranges) == 0:
+        return ranges
+    stops = np.maximum.accumulate(ranges[:, 1])
+    begins = np.append(True, ranges[1:, 0] > stops[:-1])
+    ends = np.append(begins[1:], True)
+    return np.stack([ranges[begins, 0], stops[ends]], axis=1)
 
 
 def join_records(records: Sequence[Record]) -> tuple[Texts, Units]:

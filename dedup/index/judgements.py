@@ -10,12 +10,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.columns import Positions
-from dedup.corpus import cut_duplicates
+from dedup.columns import Flags, Positions, Texts
+from dedup.corpus import cut_all_units, cut_duplicates
 from dedup.duplicates import GOES, OPEN, SHORT, STAYS, Decided, Duplicates, find_duplicates
 from dedup.filters import Filters
+from dedup.index.askers import find_askers
 from dedup.index.journal import COPY, ROW, Journal, News, Record, join_records
-from dedup.index.lookups import Lookups
+from dedup.index.lookups import View
 from dedup.index.postings import Postings, UnitKeys, make_keys
 from dedup.kinds import KINDS
 from dedup.options import Options
@@ -29,6 +30,71 @@ _MOST_EQUAL: Final = 4
 
 
 @dataclass(frozen=True)
+class Opened:
+    """Documents with units that are to be judged, and the keys of those.
+
+    Attributes
+    ----------
+    records
+        The state of a unit that is to be judged is OPEN. They stand behind all
+        that they are held against.
+    texts, units
+        The same as columns.
+    rows
+        int64[n], the open units.
+    keys
+        Of the open units.
+    """
+
+    records: list[Record]
+    texts: Texts
+    units: Units
+    rows: Positions
+    keys: UnitKeys
+
+    @classmethod
+    def of(cls, records: list[Record], options: Options, threads: int = 1) -> "Opened":
+        """Make the keys of what is open in documents."""
+        texts, units = join_records(records)
+        states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in records)])
+        rows = np.flatnonzero(states == OPEN)
+        offsets = np.searchsorted(rows, units.offsets)
+        some = Units(units.starts[rows], units.stops[rows], offsets)
+        return cls(records, texts, units, rows, make_keys(texts, some, options, threads))
+
+    def renumbered(self, first: int) -> "Opened":
+        """Return it with other numbers, rising from one."""
+        records = []
+        for one in self.records:
+            records.append(replace(one, number=first))
+            first = records[-1].stop
+        return replace(self, records=records)
+
+
+def open_documents(documents: list[tuple[str, str]], options: Options, threads: int = 1) -> Opened:
+    """Cut new documents into units, all of them open."""
+    texts = Texts.from_bytes([text.encode() for _, text in documents])
+    units = cut_all_units(texts, options, threads)
+    data, bounds = texts.data.tobytes(), texts.offsets.tolist()
+    records = []
+    for i, (name, _) in enumerate(documents):
+        mine = slice(units.offsets[i], units.offsets[i + 1])
+        records.append(
+            Record(
+                -1,
+                name,
+                data[bounds[i] : bounds[i + 1]],
+                units.starts[mine] - bounds[i],
+                units.stops[mine] - bounds[i],
+                np.full(int(units.offsets[i + 1] - units.offsets[i]), OPEN, np.uint8),
+                np.empty(0, ROW),
+            )
+        )
+    keys = make_keys(texts, units, options, threads)
+    return Opened(records, texts, units, np.arange(len(units)), keys)
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What the law says of documents that were held against the index.
 
@@ -38,6 +104,8 @@ class Judgement:
         One for each.
     records
         The same, as the journal has it.
+    seen
+        Units that others point to now, and the document of each.
     keys
         Of the units that were judged.
     key_units, key_states
@@ -46,6 +114,7 @@ class Judgement:
 
     results: list[Result]
     records: list[Record]
+    seen: dict[int, int]
     keys: UnitKeys
     key_units: Positions
     key_states: NDArray[np.uint8]
@@ -73,99 +142,97 @@ class Judgement:
 
 
 def judge(
-    opened: list[Record],
-    journal: Journal,
-    lookups: Lookups,
-    ranges: NDArray[np.int64],
-    options: Options,
-    passage: int,
-    threads: int = 1,
+    opened: Opened, journal: Journal, view: View, options: Options, threads: int = 1
 ) -> Judgement:
-    """Judge the open units of some documents, which stand behind all others.
+    """Judge the open units of some documents.
 
     Parameters
     ----------
     opened
-        The documents; the state of a unit that is to be judged is OPEN.
-    ranges
-        int64[n, 3], number, first unit and unit count of all that they are held
-        against.
-    passage
-        The number of the next passage.
+        Numbered; behind all that is in the view, or part of it.
+    journal, view
+        What they are held against, in one transaction.
     """
-    texts, units = join_records(opened)
-    states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in opened)])
-    rows = np.flatnonzero(states == OPEN)
-    offsets = np.searchsorted(rows, units.offsets)
-    keys = make_keys(
-        texts,
-        Units(units.starts[rows], units.stops[rows], offsets),
-        options,
-        threads,
-    )
-    leaders = _find_leaders(keys, lookups, ranges, options)
+    rows, keys, mine = opened.rows, opened.keys, opened.records
     unit_numbers = np.concatenate(
-        [np.empty(0, np.int64), *(one.first_unit + np.arange(len(one.starts)) for one in opened)]
+        [np.empty(0, np.int64), *(one.number + np.arange(len(one.starts)) for one in mine)]
     )
+    looked_at = rows[keys.units]
+    numbers = unit_numbers[looked_at]
+    leaders, asks = _find_leaders(keys, numbers, journal, view, options)
     # One that is judged again is still under its keys.
     leaders = np.setdiff1d(leaders, unit_numbers[rows], assume_unique=True)
-    of_range = np.searchsorted(ranges[:, 1], leaders, side="right") - 1
-    mine = {one.number for one in opened}
-    wanted = [number for number in np.unique(ranges[of_range, 0]).tolist() if number not in mine]
-    records = [*journal.documents(wanted), *opened]
-    all_texts, all_units = join_records(records)
-    all_states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in records)])
-    all_states[all_states == COPY] = GOES
-    first_units = np.array([one.first_unit for one in records], np.int64)
-    at = np.searchsorted(first_units, leaders, side="right") - 1
-    local = all_units.offsets[at] + leaders - first_units[at]
+    own = {one.number for one in mine}
+    others = [one for one in journal.documents_of(leaders) if one.number not in own]
+    records = [*others, *mine]
+    texts, units = join_records(records) if others else (opened.texts, opened.units)
+    states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in records)])
+    states[states == COPY] = GOES
+    firsts = np.array([one.number for one in records], np.int64)
+    at = np.searchsorted(firsts, leaders, side="right") - 1
+    all_ask = np.ones(len(units), np.bool_)
+    all_ask[len(units) - len(opened.units) + looked_at] = asks
     found = find_duplicates(
-        all_texts,
-        all_units,
+        texts,
+        units,
         options,
         threads,
-        decided=Decided(all_states, local),
+        decided=Decided(states, units.offsets[at] + leaders - firsts[at], all_ask),
     )
-    found = replace(found, passages=found.passages + passage)
-    corpus = cut_duplicates(all_texts, all_units, found, Filters(), threads)
-    names = [one.id for one in records]
-    documents = [(one.id, one.text.decode()) for one in opened]
-    results = list_results(documents, corpus, options, names)
-    first = len(records) - len(opened)
-    numbers = {one.id: one.number for one in records}
-    judged = _record(opened, results, found, all_units, first, numbers)
+    found = replace(found, passages=found.passages + journal.facts.next_passage)
+    corpus = cut_duplicates(texts, units, found, Filters(), threads)
+    documents = [(one.id, one.text.decode()) for one in mine]
+    results = list_results(documents, corpus, options, [one.id for one in records])
+    first = len(others)
+    judged = _record(mine, results, found, units, first, {one.id: one.number for one in records})
     judged_states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in judged)])
-    looked_at = rows[keys.units]
-    return Judgement(results, judged, keys, unit_numbers[looked_at], judged_states[looked_at])
+    of_record = np.searchsorted(units.offsets, found.canonicals, side="right") - 1
+    canonicals = firsts[of_record] + found.canonicals - units.offsets[of_record]
+    seen = dict(zip(canonicals.tolist(), firsts[of_record].tolist(), strict=True))
+    return Judgement(results, judged, seen, keys, numbers, judged_states[looked_at])
 
 
 def _find_leaders(
-    keys: UnitKeys, lookups: Lookups, ranges: NDArray[np.int64], options: Options
-) -> Positions:
-    """Find the units that others are to be held against, rising."""
+    keys: UnitKeys, numbers: Positions, journal: Journal, view: View, options: Options
+) -> tuple[Positions, Flags]:
+    """Find the units that others are to be held against.
 
-    def find(wanted: NDArray[np.uint64], most: int) -> tuple[Positions, Positions]:
+    Parameters
+    ----------
+    numbers
+        int64[n], of the units that have keys.
+
+    Returns
+    -------
+    leaders
+        int64[k], rising.
+    asks
+        bool[n], which units may stand again, cut elsewhere.
+    """
+
+    def find(wanted: NDArray[np.uint64], most: int) -> tuple[Positions, Positions, Positions]:
         distinct, rows = np.unique(wanted, return_inverse=True)
-        offsets, found = lookups.find(distinct, most, ranges)
-        counts = np.diff(offsets)[rows]
-        own = np.repeat(np.arange(len(wanted)), counts)
-        within = np.arange(len(own)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return own, found[offsets[:-1][rows][own] + within]
+        return rows, *view.find(distinct, most)
 
-    _, equal = find(keys.texts, _MOST_EQUAL)
-    _, banded = find(keys.bands.ravel(), options.bucket_cap)
-    leaders = [equal, banded]
-    if len(keys.runs):
-        own, shared = find(keys.runs, MOST_PLACES)
-        # Of a unit that has too few runs in common with all others nothing is needed.
-        _, again, times = np.unique(keys.runs, return_inverse=True, return_counts=True)
-        is_known = times[again] > 1
-        is_known[own] = True
-        of_run = np.repeat(np.arange(len(keys.units)), keys.run_counts)
-        known = np.bincount(of_run[is_known], minlength=len(keys.units))
-        asks = keys.asks & (known >= LEAST_SHARE * keys.run_counts)
-        leaders.append(shared[asks[of_run[own]]])
-    return np.unique(np.concatenate(leaders))
+    text_rows, text_offsets, equal = find(keys.texts, _MOST_EQUAL)
+    _, _, banded = find(keys.bands.ravel(), options.bucket_cap)
+    rows, offsets, shared = find(keys.runs, MOST_PLACES)
+    # One that repeats a text that is there is held against others as the first with that
+    # text; a later copy within the batch as the first of them.
+    is_old = (np.diff(text_offsets)[text_rows] > 0) | (numbers < view.stop)
+    is_first = np.zeros(len(text_rows), np.bool_)
+    is_first[np.unique(text_rows, return_index=True)[1]] = True
+    longest = int(max(keys.lengths.max(initial=0), journal.facts.longest_unit))
+    asks = find_askers(keys, rows, offsets, shared, numbers, is_first & ~is_old, longest)
+    # Of those that are old it is only known how many of their runs stand anywhere.
+    is_known = (np.diff(offsets) > 0) | (np.bincount(rows, minlength=len(offsets) - 1) > 1)
+    of_run = np.repeat(np.arange(len(keys.units)), keys.run_counts)
+    known = np.bincount(of_run[is_known[rows]], minlength=len(keys.units))
+    asks |= is_old & keys.asks & (known >= LEAST_SHARE * keys.run_counts)
+    wanted = np.zeros(len(offsets) - 1, np.bool_)
+    wanted[rows[asks[of_run]]] = True
+    leaders = [equal, banded, shared[np.repeat(wanted, np.diff(offsets))]]
+    return np.unique(np.concatenate(leaders)), asks
 
 
 def _record(
@@ -177,11 +244,10 @@ def _record(
     numbers: dict[str, int],
 ) -> list[Record]:
     """Turn what was found of open documents into what the journal has of them."""
-    assert found.leaders is not None
-    is_leader = np.zeros(len(units), np.bool_)
-    is_leader[found.leaders] = True
     goes = np.zeros(len(units), np.bool_)
     goes[found.units] = True
+    is_leader = np.zeros(len(units), np.bool_)
+    is_leader[found.leaders] = True
     judged = np.where(goes, np.where(is_leader, GOES, COPY), STAYS)
     judged[~found.compared] = SHORT
     row_offsets = np.searchsorted(found.units, units.offsets)
@@ -190,15 +256,22 @@ def _record(
         base = int(units.offsets[i])
         mine = judged[base : base + len(one.starts)]
         states = np.where(one.states == OPEN, mine, one.states).astype(np.uint8)
-        rows = np.empty(len(result.duplicates), ROW)
+        rows = np.array(
+            [
+                (
+                    0,
+                    numbers[row.canonical.document],
+                    row.canonical.start,
+                    row.canonical.stop,
+                    KINDS.index(row.kind),
+                    row.score,
+                    row.containment,
+                    row.passage,
+                )
+                for row in result.duplicates
+            ],
+            ROW,
+        )
         rows["unit"] = found.units[row_offsets[i] : row_offsets[i + 1]] - base
-        for row, duplicate in zip(rows, result.duplicates, strict=True):
-            row["canonical"] = numbers[duplicate.canonical.document]
-            row["start"] = duplicate.canonical.start
-            row["stop"] = duplicate.canonical.stop
-            row["kind"] = KINDS.index(duplicate.kind)
-            row["score"] = duplicate.score
-            row["containment"] = duplicate.containment
-            row["passage"] = duplicate.passage
         records.append(replace(one, states=states, rows=rows))
     return records

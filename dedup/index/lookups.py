@@ -4,10 +4,14 @@ What was added lately is in memory; beside the calls it is written to segments, 
 segments are merged. Nothing here is the truth: it can be made from the journal again.
 """
 
+import os
+import shutil
+import sys
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -18,21 +22,161 @@ from numpy.typing import NDArray
 from dedup.columns import Positions
 from dedup.duplicates import GOES, STAYS
 from dedup.errors import DedupError
-from dedup.index.journal import ADDED, JUDGED, Journal, News, Record, join_records
+from dedup.index.databases import Database
+from dedup.index.journal import (
+    ADDED,
+    FORGOTTEN,
+    JUDGED,
+    REMOVED,
+    Journal,
+    News,
+    Record,
+    join_ranges,
+    join_records,
+)
 from dedup.index.postings import Postings, make_keys
-from dedup.index.segments import Recent, Segment, find_in_all, merge_segments, write_segment
+from dedup.index.segments import (
+    Recent,
+    Segment,
+    Snapshot,
+    find_in_all,
+    merge_segments,
+    sync_folder,
+    write_segment,
+)
 from dedup.options import Options
 
-# Postings in memory at most, 64 MB, before they are written to a segment; and segments
-# of a tier, each tier four times as large as the one before, before they are merged.
-_MOST_RECENT: Final = 1 << 22
+# Postings in memory at most, 32 MB, before they are written to a segment; those that are
+# worth one when an index is closed; and segments of a tier, each tier four times as large
+# as the one before, before they are merged.
+_MOST_RECENT: Final = 1 << 21
+_CLOSING_RECENT: Final = 1 << 17
 _SEGMENTS_A_TIER, _TIER_BITS = 4, 2
 
-# Documents that are read at once when all is made anew.
+# Documents that are read at once when all is made anew, or by who was not there for long.
 _DOCUMENTS_AT_ONCE: Final = 256
+_MANY_CHANGES: Final = 1 << 16
 
 # Another process may be writing a file that is younger.
 _LEFT_SECONDS: Final = 3600
+
+# No unit has this number.
+_NO_END: Final = 1 << 62
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS segments (
+    name TEXT PRIMARY KEY,
+    last_change {whole} NOT NULL,
+    postings {whole} NOT NULL
+){clustered}
+"""
+
+
+@dataclass(frozen=True)
+class View:
+    """What can be found at one moment; what others do meanwhile does not show.
+
+    Attributes
+    ----------
+    sources
+        Where postings are.
+    gaps
+        int64[n, 2], rising ranges of units that are gone.
+    stop
+        The number behind the last unit that is looked for.
+    change
+        The last one that is in it.
+    threads
+        Workers of a search.
+    """
+
+    sources: tuple[Snapshot | Recent, ...]
+    gaps: NDArray[np.int64]
+    stop: int
+    change: int
+    threads: int
+
+    def find(self, keys: NDArray[np.uint64], most: int) -> tuple[Positions, Positions]:
+        """Find the first units under each key.
+
+        Parameters
+        ----------
+        keys
+            uint64[n], rising.
+        most
+            Units of each key at most.
+
+        Returns
+        -------
+        offsets, units
+            int64[n + 1] and int64[k]; those of each key rise.
+        """
+        return find_in_all(
+            self.sources, keys, most, *_list_live(self.gaps, self.stop), self.threads
+        )
+
+    def without(self, ranges: NDArray[np.int64]) -> "View":
+        """Return it without some units, int64[n, 2]."""
+        return replace(self, gaps=join_ranges(np.concatenate([self.gaps, ranges])))
+
+
+def _list_live(gaps: NDArray[np.int64], stop: int) -> tuple[Positions, Positions]:
+    """Return where ranges of units begin and stop that are not gone."""
+    firsts = np.append(0, gaps[:, 1])
+    stops = np.append(gaps[:, 0], stop)
+    filled = firsts < stops
+    return firsts[filled], np.minimum(stops[filled], stop)
+
+
+def copy_segments(folder: Path, names: Iterable[str], target: Path) -> None:
+    """Copy segments into a folder, and to the disk."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        with (folder / name).open("rb") as file, (target / name).open("xb") as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+    sync_folder(target)
+
+
+class StaleError(Exception):
+    """A transaction began before what is known here; to be done again."""
+
+
+class Registry:
+    """Which segments there are.
+
+    Parameters
+    ----------
+    database
+        That of the journal, where that is on this machine; or another one.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def create(self) -> None:
+        """Make the table, unless it is there."""
+        with self.database.write():
+            self.database.execute(_SCHEMA.format(**self.database.types))
+
+    def segments(self) -> dict[str, int]:
+        """Return the segments, and the last change that is in each."""
+        rows = self.database.execute("SELECT name, last_change FROM segments")
+        return {str(name): int(change) for name, change in rows}
+
+    def register(self, name: str, last_change: int, postings: int, replaced: Iterable[str]) -> None:
+        """Write that a segment is there, in place of others."""
+        self.database.execute_many(
+            "DELETE FROM segments WHERE name = ?", [(old,) for old in replaced]
+        )
+        self.database.execute(
+            "INSERT INTO segments VALUES (?, ?, ?)", (name, last_change, postings)
+        )
+
+    def forget(self) -> None:
+        """Write that there is no segment; they are to be made anew."""
+        self.database.execute("DELETE FROM segments")
 
 
 class Lookups:
@@ -42,123 +186,155 @@ class Lookups:
     ----------
     folder
         Where segments are.
-    lock
-        Held by whoever uses the journal's connection.
+    journal
+        A connection for what is done beside the calls.
+    registry
+        Its segments; with the journal's connection, or with another database.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        journal: Journal,
-        options: Options,
-        threads: int,
-        lock: threading.RLock,
+        self, folder: Path, journal: Journal, registry: Registry, options: Options, threads: int
     ) -> None:
-        self._folder, self._journal, self._options = folder, journal, options
-        self._threads, self._lock = threads, lock
+        self._folder, self._journal, self._registry = folder, journal, registry
+        self._options, self._threads = options, threads
+        self._is_shared = registry.database is not journal.database
+        # Held for moments. Who needs a transaction too begins that before.
+        self._lock = threading.RLock()
+        # One thing is done beside the calls at a time.
+        self._working = threading.RLock()
         self._segments: dict[str, Segment] = {}
         self._worker: threading.Thread | None = None
         self._failure: DedupError | None = None
         self._closing = threading.Event()
-        self._ranges: NDArray[np.int64] | None = None
-        self.forget()
-
-    def __len__(self) -> int:
-        written = sum(segment.count for segment in self._segments.values())
-        return written + self._frozen.count + self._recent.count
+        self.is_behind = False
+        self._gaps: NDArray[np.int64] | None = None
+        self._change: int
+        self._written: int
+        self._forget()
 
     @property
-    def names(self) -> list[str]:
-        """The files of the segments."""
-        return list(self._segments)
+    def posting_count(self) -> int:
+        """Postings, those of units that are gone included."""
+        with self._lock:
+            written = sum(segment.count for segment in self._segments.values())
+            return written + self._frozen.count + self._recent.count
 
     def close(self) -> None:
         """Stop what is done beside the calls, and close all files."""
         self._closing.set()
         self.finish_work()
+        with suppress(DedupError):
+            # The next one need not make it from the journal.
+            if self._recent.count >= _CLOSING_RECENT:
+                self.flush()
         self._drop()
+        self._journal.database.close()
+        if self._is_shared:
+            self._registry.database.close()
 
-    def find(
-        self, keys: NDArray[np.uint64], most: int, ranges: NDArray[np.int64]
-    ) -> tuple[Positions, Positions]:
-        """Find the first units under each key.
+    def view(self, journal: Journal) -> View:
+        """Return what can be found as of a transaction.
 
-        Parameters
-        ----------
-        keys
-            uint64[n], rising.
-        most
-            Units of each key at most.
-        ranges
-            int64[m, 3], number, first unit and unit count of the documents that count.
-
-        Returns
-        -------
-        offsets, units
-            int64[n + 1] and int64[k]; those of each key rise.
+        Raises
+        ------
+        StaleError
+            When the transaction began before something that is known here.
+            Or when all is to be made anew before; `is_behind` says so.
         """
-        # A document without units has no range.
-        filled = ranges[ranges[:, 2] > 0]
-        return find_in_all(
-            [*self._segments.values(), self._frozen, self._recent],
-            keys,
-            most,
-            filled[:, 1].copy(),
-            filled[:, 1] + filled[:, 2],
-            self._threads,
-        )
+        with self._lock:
+            if self._failure:
+                failure, self._failure = self._failure, None
+                raise failure
+            self._catch_up(journal)
+            assert self._gaps is not None
+            return View(
+                (Snapshot.of([*self._segments.values(), self._frozen, self._recent]),),
+                self._gaps,
+                journal.facts.next_number,
+                self._change,
+                self._threads,
+            )
 
-    def add(self, postings: Postings) -> None:
-        """Take postings of what was just written to the journal."""
-        self._recent.add(*postings)
-        self.forget_removed()
+    def take(
+        self,
+        view: View,
+        gaps: NDArray[np.int64],
+        journal: Journal,
+        postings: Sequence[Postings],
+    ) -> None:
+        """Take what was just written to the journal, in a transaction that saw a view."""
+        with self._lock:
+            # Another thread may have taken it up from the journal since.
+            if self._change == view.change:
+                for some in postings:
+                    self._recent.add(*some)
+                self._gaps = gaps
+                self._change = journal.facts.last_change
 
-    def forget_removed(self) -> None:
-        """Take notice that documents were just removed from the journal."""
-        self._change = self._journal.last_change()
-        self._ranges = None
-
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Forget what is in memory and was made from the journal."""
         # Postings of the changes up to `_written` stand in segments; the frozen ones are
         # about to, the others are recent.
         self._recent, self._frozen = Recent(), Recent()
         self._change = self._written = -1
-        self._ranges = None
+        self._gaps = None
 
-    def live(self) -> NDArray[np.int64]:
-        """Return number, first unit and unit count of each document that is there."""
-        if self._ranges is None:
-            self._ranges = self._journal.ranges()
-        return self._ranges
-
-    def catch_up(self) -> None:
+    def _catch_up(self, journal: Journal) -> None:
         """Take up what the journal says since it was looked at."""
-        if self._failure:
-            failure, self._failure = self._failure, None
-            raise failure
-        listed = self._journal.segments()
+        last = journal.facts.last_change
+        listed = self._registry_of(journal).segments()
         written = max(listed.values(), default=0)
+        if last < self._change or written < self._written:
+            raise StaleError
         if written != self._written:
             # All was forgotten, or another process wrote a segment of what is recent here.
-            self.forget()
+            self._forget()
             self._change = self._written = written
+        seen = max(self._change, 0)
+        self.is_behind = last - seen > _MANY_CHANGES or seen < journal.facts.trimmed
+        if self.is_behind:
+            raise StaleError
         if listed.keys() != self._segments.keys():
             self._drop(listed)
             for name in listed.keys() - self._segments.keys():
-                self._segments[name] = Segment.open(self._folder / name)
-        changes = self._journal.changes(self._change)
-        if changes:
-            self._ranges = None
-        added = set()
-        for number, kind, document, news in changes:
-            # A document is read as it is now, so what was judged since is in it.
-            if kind == ADDED or (kind == JUDGED and document not in added):
-                for record in self._journal.documents([document]):
-                    self._take_up(record, news if kind == JUDGED else None)
-            if kind == ADDED:
-                added.add(document)
-            self._change = number
+                path = self._folder / name
+                if not path.exists():
+                    # Merged since by another process; or lost.
+                    raise StaleError(str(path))
+                self._segments[name] = Segment.open(path)
+        changes = journal.changes(self._change) if self._change < last else []
+        kinds = {kind for _, kind, *_ in changes}
+        if self._gaps is None or kinds & {REMOVED, FORGOTTEN}:
+            self._gaps = journal.gaps()
+        # A document is read as it is now, so what was judged since is in it.
+        added = {document for _, kind, document, _ in changes if kind == ADDED}
+        numbers = sorted(added)
+        for first in range(0, len(numbers), _DOCUMENTS_AT_ONCE):
+            some = journal.documents(numbers[first : first + _DOCUMENTS_AT_ONCE])
+            self._recent.add(*self._list_postings(some))
+        for _, kind, document, news in changes:
+            if kind == JUDGED and document not in added:
+                self._recent.add(*self._list_postings(journal.documents([document]), news))
+        self._change = last
+
+    def _list_postings(self, records: list[Record], news: News | None = None) -> Postings:
+        """List the leaders of documents under their keys, or only what is new of one."""
+        keys = make_keys(*join_records(records), self._options, self._threads)
+        none = np.empty(0, np.int64)
+        states = np.concatenate([none, *(one.states for one in records)])[keys.units]
+        numbers = np.concatenate(
+            [none, *(one.number + np.arange(len(one.starts)) for one in records)]
+        )
+        staying, leaders = states == STAYS, (states == STAYS) | (states == GOES)
+        if news is not None:
+            # What they were put under before is there still.
+            leaders &= np.isin(keys.units, news[0])
+            staying &= np.isin(keys.units, news[1])
+        return keys.put(leaders, staying, numbers[keys.units])
+
+    def _registry_of(self, journal: Journal) -> "Registry":
+        """Return the registry as a transaction of the journal sees it."""
+        return self._registry if self._is_shared else Registry(journal.database)
 
     def _drop(self, kept: Iterable[str] = ()) -> None:
         for name in self._segments.keys() - set(kept):
@@ -168,7 +344,8 @@ class Lookups:
         """Write what is recent to a segment, and merge segments, beside what is called."""
         if self._worker and self._worker.is_alive():
             return
-        if self._recent.count < _MOST_RECENT:
+        many_changes = self._change - self._written > _MANY_CHANGES // 2
+        if self._recent.count < _MOST_RECENT and not many_changes:
             return
         self._worker = threading.Thread(target=self._flush_and_merge, daemon=True)
         self._worker.start()
@@ -177,7 +354,8 @@ class Lookups:
         try:
             self.flush()
             while not self._closing.is_set() and (some := self._choose_merge()):
-                self.merge(some)
+                if not self.merge(some):
+                    return
         except DedupError as error:
             # Nothing is lost: it is told by the next call, and done again.
             self._failure = error
@@ -188,35 +366,50 @@ class Lookups:
             self._worker.join()
             self._worker = None
 
+    @contextmanager
+    def _registering(self) -> Iterator[None]:
+        """Change the registry and what is known of it here, as one."""
+        transaction = self._registry.database.write()
+        transaction.__enter__()
+        with self._lock:
+            try:
+                yield
+            except BaseException:
+                transaction.__exit__(*sys.exc_info())
+                raise
+            transaction.__exit__(None, None, None)
+
     def flush(self) -> None:
         """Write recent postings to a segment."""
-        with self._lock:
-            if self._recent.count == 0:
-                return
-            # Searched until the segment is there.
-            self._frozen, self._recent = self._recent, Recent()
-            frozen, change, written = self._frozen, self._change, self._written
-        try:
-            name = self._write_segment(*frozen.columns())
-            with self._lock, self._journal.write():
-                listed = self._journal.segments()
-                if max(listed.values(), default=0) != written or self._frozen is not frozen:
-                    # Another process was first, or all was forgotten.
-                    (self._folder / name).unlink()
-                    return
-                self._journal.register(name, change, frozen.count, [])
-                self._segments[name] = Segment.open(self._folder / name)
-                self._written, self._frozen = change, Recent()
-        except BaseException:
+        with self._working:
             with self._lock:
-                self.forget()
-            raise
+                if self._change == self._written:
+                    return
+                # Searched until the segment is there.
+                self._frozen, self._recent = self._recent, Recent()
+                frozen, change, written = self._frozen, self._change, self._written
+            name = f"{uuid4().hex}.seg"
+            try:
+                self._folder.mkdir(exist_ok=True)
+                write_segment(self._folder / name, *frozen.columns())
+                with self._registering():
+                    listed = self._registry.segments()
+                    if max(listed.values(), default=0) != written or self._frozen is not frozen:
+                        # Another process was first, or all was forgotten.
+                        (self._folder / name).unlink()
+                        return
+                    self._register(name, change, frozen.count, [])
+                    self._segments[name] = Segment.open(self._folder / name)
+                    self._written, self._frozen = change, Recent()
+            except BaseException:
+                with self._lock:
+                    self._forget()
+                raise
 
-    def _write_segment(self, keys: NDArray[np.uint64], units: Positions) -> str:
-        self._folder.mkdir(exist_ok=True)
-        name = f"{uuid4().hex}.seg"
-        write_segment(self._folder / name, keys, units)
-        return name
+    def _register(self, name: str, change: int, count: int, replaced: Iterable[str]) -> None:
+        self._registry.register(name, change, count, replaced)
+        if not self._is_shared:
+            self._journal.trim(change)
 
     def _choose_merge(self) -> list[str]:
         """Choose segments of about one size, when there are many of them."""
@@ -226,93 +419,96 @@ class Lookups:
                 tiers.setdefault(segment.count.bit_length() // _TIER_BITS, []).append(name)
         return next((names for names in tiers.values() if len(names) >= _SEGMENTS_A_TIER), [])
 
-    def merge(self, names: list[str]) -> None:
-        """Make one segment of some."""
-        if not names:
-            return
-        with self._lock:
-            segments = [self._segments[name] for name in names]
-            live = self.live()
-        name = f"{uuid4().hex}.seg"
-        path = self._folder / name
-        if not merge_segments(
-            segments, path, live[:, 1], live[:, 1] + live[:, 2], self._closing.is_set
-        ):
-            return
-        with self._lock, self._journal.write():
-            listed = self._journal.segments()
-            if not listed.keys() >= set(names):
-                path.unlink()
-                return
-            merged = Segment.open(path)
-            last = max(listed[old] for old in names)
-            self._journal.register(name, last, merged.count, names)
-            self._segments[name] = merged
-            self._drop(self._segments.keys() - set(names))
-        for old in names:
-            with suppress(OSError):
-                (self._folder / old).unlink()
+    def merge(self, names: Sequence[str]) -> bool:
+        """Make one segment of some; return whether it was done."""
+        with self._working:
+            with self._lock:
+                gaps = self._gaps
+                if gaps is None or not names or not self._segments.keys() >= set(names):
+                    return False
+                segments = [self._segments[name] for name in names]
+            name = f"{uuid4().hex}.seg"
+            path = self._folder / name
+            live = _list_live(gaps, _NO_END)
+            if not merge_segments(segments, path, *live, self._closing.is_set):
+                return False
+            with self._registering():
+                listed = self._registry.segments()
+                if not (listed.keys() >= set(names) and self._segments.keys() >= set(names)):
+                    path.unlink()
+                    return False
+                merged = Segment.open(path)
+                last = max(listed[old] for old in names)
+                self._register(name, last, merged.count, names)
+                self._segments[name] = merged
+                self._drop(self._segments.keys() - set(names))
+            for old in names:
+                with suppress(OSError):
+                    (self._folder / old).unlink()
+            return True
 
     def sweep(self) -> None:
-        """Take away files that the journal does not know: they were left by a crash."""
-        for path in self._folder.glob("*.seg*"):
+        """Take away files that the registry does not know: they were left by a crash."""
+        for path in [*self._folder.glob("*.seg"), *self._folder.glob(".dedup-*")]:
             with suppress(OSError):
                 is_old = time.time() - path.stat().st_mtime > _LEFT_SECONDS
-                if path.name not in self._journal.segments() and is_old:
+                if is_old and path.name not in self._registry.segments():
                     path.unlink()
-
-    def _take_up(self, record: Record, news: News | None = None) -> None:
-        """Put the leaders of a document under their keys, or only what is new of it."""
-        keys = make_keys(*join_records([record]), self._options, self._threads)
-        states = record.states[keys.units]
-        staying, leaders = states == STAYS, (states == STAYS) | (states == GOES)
-        if news is not None:
-            # What they were put under before is there still.
-            leaders &= np.isin(keys.units, news[0])
-            staying &= np.isin(keys.units, news[1])
-        self._recent.add(*keys.put(leaders, staying, record.first_unit + keys.units))
 
     def compact(self) -> None:
         """Make one segment of all, without what was removed."""
         self.finish_work()
         self.flush()
-        self.merge(self.names)
+        with self._lock:
+            names = list(self._segments)
+        self.merge(names)
         self.sweep()
 
     def verify(self) -> None:
         """Look at every block of every segment."""
         self.finish_work()
-        with self._lock:
-            for segment in self._segments.values():
+        with self._working:
+            for segment in list(self._segments.values()):
                 segment.verify()
 
     def reindex(self) -> None:
         """Make all anew from the journal."""
         self.finish_work()
-        with self._lock:
+        with self._working:
             while not self._write_all():
                 pass
-            self.forget()
-            self._drop()
+            with self._lock:
+                self._forget()
+                self._drop()
             self.sweep()
 
     def _write_all(self) -> bool:
         """Write all postings to new segments; False when others did meanwhile."""
         names: dict[str, int] = {}
+        self._folder.mkdir(exist_ok=True)
+        recent, number = Recent(), -1
         with self._journal.read():
-            change, listed = self._journal.last_change(), self._journal.segments()
-            self._recent, number = Recent(), -1
-            while records := self._journal.documents_after(number, _DOCUMENTS_AT_ONCE):
+            listed = self._registry.segments()
+            change = self._journal.facts.last_change
+            while True:
+                records = self._journal.documents_after(number, _DOCUMENTS_AT_ONCE)
+                recent.add(*self._list_postings(records))
+                if recent.count >= _MOST_RECENT or not records:
+                    name = f"{uuid4().hex}.seg"
+                    write_segment(self._folder / name, *recent.columns())
+                    names[name], recent = recent.count, Recent()
+                if not records:
+                    break
                 number = records[-1].number
-                for record in records:
-                    self._take_up(record)
-                if self._recent.count >= _MOST_RECENT or len(records) < _DOCUMENTS_AT_ONCE:
-                    names[self._write_segment(*self._recent.columns())] = self._recent.count
-                    self._recent = Recent()
-        with self._journal.write():
-            if self._journal.segments() != listed:
+        with self._registering():
+            if self._registry.segments() != listed:
+                for name in names:
+                    (self._folder / name).unlink()
                 return False
-            self._journal.forget_segments()
+            self._registry.forget()
             for name, count in names.items():
-                self._journal.register(name, change, count, [])
+                self._register(name, change, count, [])
+        for name in listed:
+            with suppress(OSError):
+                (self._folder / name).unlink()
         return True

@@ -43,6 +43,8 @@ class UnitKeys:
         int32[n], how many of them each unit has.
     asks
         bool[n], whether a unit is looked for in stretches.
+    lengths
+        int64[n], bytes of the units.
     """
 
     units: Positions
@@ -51,6 +53,7 @@ class UnitKeys:
     runs: NDArray[np.uint64]
     run_counts: NDArray[np.int32]
     asks: Flags
+    lengths: Positions
 
     def put(self, leaders: Flags, staying: Flags, first: Positions) -> "Postings":
         """Put units under their keys.
@@ -117,6 +120,7 @@ def make_keys(texts: Texts, units: Units, options: Options, threads: int = 1) ->
         shorten_runs(_join([part.keys for part in runs], np.empty(0, np.uint64))) ^ _RUN,
         _join([part.counts for part in runs], np.empty(0, np.int32)),
         described.long,
+        stops - starts,
     )
 
 

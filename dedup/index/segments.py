@@ -13,7 +13,7 @@ import mmap
 import os
 import secrets
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -894,8 +894,22 @@ class Recent:
         return find_in_all([self], keys, most, firsts, stops)
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What some sources had at one moment; they may be closed and added to meanwhile."""
+
+    postings: tuple[_Postings, ...]
+
+    @classmethod
+    def of(cls, sources: Iterable["Segment | Recent"]) -> Self:
+        """Take it of some sources."""
+        held = [source.postings for source in sources]
+        parts = [(one,) if isinstance(one, _Postings) else one for one in held]
+        return cls(tuple(one for part in parts for one in part))
+
+
 def find_in_all(
-    sources: Sequence[Segment | Recent],
+    sources: Sequence[Segment | Recent | Snapshot],
     keys: Keys,
     most: int | Positions,
     firsts: Positions,
