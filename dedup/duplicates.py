@@ -125,18 +125,24 @@ class Decided:
     states
         uint8[unit_count], OPEN, SHORT, STAYS or GOES. Open ones come behind all
         that they may be held against.
-    leaders
-        int64[n], rising: decided units, each the first of its folded text, that
-        open ones are held against. For an open unit that repeats one that went,
-        these are all that that one was held against.
-    asks
-        bool[unit_count], whether a unit is looked for in stretches, if it is long
-        enough; for one that is, the leaders are all that share a run with it.
+    described
+        The open units, and decided ones, each the first of its folded text, that
+        they are held against; for an open unit that repeats one that went, these
+        are all that that one was held against. Of the decided ones only the
+        fingerprints of those that open ones may be equal to have to be right; a
+        unit that is not `long` is not looked for in stretches.
+    bands
+        uint64[n] for each band, their keys. Of the decided ones those that no open
+        one has may be any that nothing else has.
+    runs
+        Theirs. For an open one that is long, all that share a run with it are
+        there and have theirs.
     """
 
     states: NDArray[np.uint8]
-    leaders: Positions
-    asks: Flags
+    described: Described
+    bands: list[NDArray[np.uint64]]
+    runs: Runs
 
 
 # To be judged; too short to be compared; and what the law said.
@@ -573,7 +579,7 @@ class _Finder:
         """See `find_duplicates`."""
         take = self._scratch.take
         if self._decided:
-            described = self._describe_open(self._decided)
+            described = self._decided.described
         elif describe:
             described = describe()
         else:
@@ -595,7 +601,10 @@ class _Finder:
         # Band keys are the most memory of all; what is done with goes before.
         del described, fingerprints, in_order
         leaders = take(groups.units, groups.firsts)
-        keys, packed = self._sketch(leaders, numbers)
+        if self._decided:
+            keys, packed = _take_sketches(self._decided, groups.firsts)
+        else:
+            keys, packed = self._sketch(leaders, numbers)
         del numbers
         roles = self._choose_roles(groups, leaders)
         stretches = Stretches.none(self._scratch.full(len(leaders) + 1, 0, np.int64))
@@ -626,29 +635,6 @@ class _Finder:
 
     def _describe(self, units: Units) -> Described:
         return describe_all(self._data, units, self._options, self._threads, self._scratch)
-
-    def _describe_open(self, decided: Decided) -> Described:
-        """Describe units that are to be judged, and those that they are held against."""
-        units = self._units
-        rows = np.flatnonzero(self._is_open)
-        offsets = np.searchsorted(rows, units.offsets)
-        opened = self._describe(Units(units.starts[rows], units.stops[rows], offsets))
-        leaders = decided.leaders
-        known = self._describe(
-            Units(units.starts[leaders], units.stops[leaders], np.array([0, len(leaders)]))
-        )
-        compared = (decided.states == STAYS) | (decided.states == GOES)
-        compared[rows] = opened.compared
-        looked_at = np.concatenate([leaders[known.units], rows[opened.units]])
-        order = np.argsort(looked_at, kind="stable")
-        return Described(
-            compared,
-            looked_at[order],
-            np.concatenate([known.chars, opened.chars])[order],
-            np.concatenate([known.long, opened.long])[order],
-            np.concatenate([known.numbers, opened.numbers])[order],
-            np.concatenate([known.fingerprints, opened.fingerprints])[order],
-        )
 
     def _order_places(
         self, described: Described, document_ranks: Positions | None
@@ -726,14 +712,11 @@ class _Finder:
             documents = find_documents(self._units, leaders, self._scratch)
             salt = (documents + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
             runs.keys[:] ^= np.repeat(salt, runs.counts)
-        asks = long & (roles & HELD > 0)
-        if self._decided:
-            asks &= self._decided.asks[leaders]
         proposals = propose_stretches(
             self._texts,
             self._units,
             leaders,
-            asks,
+            long & (roles & HELD > 0),
             roles & STANDS > 0 if self._has_reference else np.ones(len(roles), np.bool_),
             runs,
             self._threads,
@@ -1000,6 +983,16 @@ class _Finder:
         return Duplicates(
             units, canonicals, starts, stops, *rows[2:], passages, compared, capped_count
         )
+
+
+def _take_sketches(
+    decided: Decided, which: Positions
+) -> tuple[list[NDArray[np.uint64]], PackedRuns]:
+    """Take band keys and runs of some units."""
+    runs = decided.runs.take(which)
+    return [band[which] for band in decided.bands], PackedRuns(
+        pack_runs(runs.keys), runs.places, runs.counts
+    )
 
 
 class _Scorer:

@@ -116,6 +116,21 @@ class Runs(NamedTuple):
     places: Bytes
     counts: NDArray[np.int32]
 
+    def take(self, units: Positions) -> "Runs":
+        """Return those of some units.
+
+        Parameters
+        ----------
+        units
+            int64[n], in any order.
+        """
+        counts = self.counts[units]
+        ends = np.cumsum(self.counts)
+        behind = np.cumsum(counts)
+        rows = np.arange(int(counts.sum(dtype=np.int64)))
+        rows += np.repeat(ends[units] - behind, counts)
+        return Runs(self.keys[rows], self.places[rows], counts)
+
 
 # Bytes of a run's key that count: of the first 100 GB of text, one key in 300 is that of
 # another run too, and what that leads to is compared.

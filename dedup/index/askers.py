@@ -7,7 +7,7 @@ of those that may have a stretch the others are fetched with their text: one in 
 import numpy as np
 
 from dedup.columns import Flags, Positions
-from dedup.index.postings import UnitKeys
+from dedup.index.postings import Distinct, UnitKeys
 from dedup.kernels import kernel
 from dedup.stretches import (
     LEAST_SHARE,
@@ -93,7 +93,7 @@ def _choose_askers(askers, sources, run_counts, lengths, longest, asks):
 
 def find_askers(
     keys: UnitKeys,
-    rows: Positions,
+    runs: Distinct,
     offsets: Positions,
     found: Positions,
     numbers: Positions,
@@ -106,8 +106,8 @@ def find_askers(
     ----------
     keys
         Of the units.
-    rows
-        int64[m], which distinct run each run of the units is.
+    runs
+        The distinct ones of theirs.
     offsets, found
         int64[k + 1] and int64[n], the first `MOST_PLACES` units of the index that
         have each distinct run.
@@ -126,14 +126,14 @@ def find_askers(
     -----
     What `propose_stretches` asks for, but for the place of a run in its unit.
     """
-    owners = np.repeat(np.arange(len(keys.units)), keys.run_counts)
-    order = np.argsort(rows, kind="stable")
-    asked = (order, rows, owners, offsets, found, numbers, counted)
+    counts = keys.runs.counts
+    owners = np.repeat(np.arange(len(counts)), counts)
+    asked = (runs.order, runs.rows, owners, offsets, found, numbers, counted)
     nothing = np.empty(0, np.int64)
     count = _list_meetings(*asked, nothing, nothing)
     askers, sources = np.empty(count, np.int64), np.empty(count, np.int64)
     if count:
         _list_meetings(*asked, askers, sources)
-    asks = np.zeros(len(keys.units), np.bool_)
-    _choose_askers(askers, sources, keys.run_counts, keys.lengths, longest, asks)
+    asks = np.zeros(len(counts), np.bool_)
+    _choose_askers(askers, sources, counts, keys.lengths, longest, asks)
     return asks & keys.asks

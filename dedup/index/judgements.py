@@ -5,23 +5,25 @@ law is applied to those and the new ones, and comes to what a run over all would
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dedup.columns import Flags, Positions, Texts
 from dedup.corpus import cut_all_units, cut_duplicates
+from dedup.descriptions import Described
 from dedup.duplicates import GOES, OPEN, SHORT, STAYS, Decided, Duplicates, find_duplicates
 from dedup.filters import Filters
 from dedup.index.askers import find_askers
 from dedup.index.journal import COPY, ROW, Journal, News, Record, join_records
 from dedup.index.lookups import View
-from dedup.index.postings import Postings, UnitKeys, make_keys
+from dedup.index.postings import Distinct, Postings, UnitKeys, make_keys, make_runs
 from dedup.kinds import KINDS
 from dedup.options import Options
 from dedup.pipeline import list_results
 from dedup.results import Result
+from dedup.shingles import Runs
 from dedup.stretches import LEAST_SHARE, MOST_PLACES
 from dedup.units import Units
 
@@ -159,9 +161,9 @@ def judge(
     )
     looked_at = rows[keys.units]
     numbers = unit_numbers[looked_at]
-    leaders, asks = _find_leaders(keys, numbers, journal, view, options)
+    found = _Found.of(keys, numbers, journal, view, options)
     # One that is judged again is still under its keys.
-    leaders = np.setdiff1d(leaders, unit_numbers[rows], assume_unique=True)
+    leaders = np.setdiff1d(found.list_leaders(), unit_numbers[rows], assume_unique=True)
     own = {one.number for one in mine}
     others = [one for one in journal.documents_of(leaders) if one.number not in own]
     records = [*others, *mine]
@@ -170,69 +172,178 @@ def judge(
     states[states == COPY] = GOES
     firsts = np.array([one.number for one in records], np.int64)
     at = np.searchsorted(firsts, leaders, side="right") - 1
-    all_ask = np.ones(len(units), np.bool_)
-    all_ask[len(units) - len(opened.units) + looked_at] = asks
-    found = find_duplicates(
-        texts,
-        units,
-        options,
-        threads,
-        decided=Decided(states, units.offsets[at] + leaders - firsts[at], all_ask),
-    )
-    found = replace(found, passages=found.passages + journal.facts.next_passage)
-    corpus = cut_duplicates(texts, units, found, Filters(), threads)
+    held = units.offsets[at] + leaders - firsts[at]
+    opens = looked_at + len(units) - len(opened.units)
+    decided = _decide(texts, units, states, leaders, held, opens, keys, found, options, threads)
+    law = find_duplicates(texts, units, options, threads, decided=decided)
+    law = replace(law, passages=law.passages + journal.facts.next_passage)
+    corpus = cut_duplicates(texts, units, law, Filters(), threads)
     documents = [(one.id, one.text.decode()) for one in mine]
     results = list_results(documents, corpus, options, [one.id for one in records])
     first = len(others)
-    judged = _record(mine, results, found, units, first, {one.id: one.number for one in records})
+    judged = _record(mine, results, law, units, first, {one.id: one.number for one in records})
     judged_states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in judged)])
-    of_record = np.searchsorted(units.offsets, found.canonicals, side="right") - 1
-    canonicals = firsts[of_record] + found.canonicals - units.offsets[of_record]
+    of_record = np.searchsorted(units.offsets, law.canonicals, side="right") - 1
+    canonicals = firsts[of_record] + law.canonicals - units.offsets[of_record]
     seen = dict(zip(canonicals.tolist(), firsts[of_record].tolist(), strict=True))
     return Judgement(results, judged, seen, keys, numbers, judged_states[looked_at])
 
 
-def _find_leaders(
-    keys: UnitKeys, numbers: Positions, journal: Journal, view: View, options: Options
-) -> tuple[Positions, Flags]:
-    """Find the units that others are to be held against.
+class _Matches(NamedTuple):
+    """Units of the index under the distinct of some keys.
+
+    Attributes
+    ----------
+    distinct
+        The keys.
+    offsets, units
+        int64[n + 1] and int64[k], units of distinct key `i` are
+        ``units[offsets[i]:offsets[i + 1]]``.
+    """
+
+    distinct: Distinct
+    offsets: Positions
+    units: Positions
+
+    @property
+    def keys(self) -> NDArray[np.uint64]:
+        """The key of each unit."""
+        return np.repeat(self.distinct.keys, np.diff(self.offsets))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where units were found again that are to be judged.
+
+    Attributes
+    ----------
+    texts, bands
+        Units that have the same text, and a band in common.
+    runs
+        int64[n], rising, units that share a run with one that asks.
+    asks
+        bool[unit_count], which units may stand again, cut elsewhere.
+    """
+
+    texts: _Matches
+    bands: _Matches
+    runs: Positions
+    asks: Flags
+
+    @classmethod
+    def of(
+        cls, keys: UnitKeys, numbers: Positions, journal: Journal, view: View, options: Options
+    ) -> "_Found":
+        """Look for units, of which the numbers are given."""
+
+        def match(wanted: NDArray[np.uint64], most: int) -> _Matches:
+            distinct = Distinct.of(wanted)
+            return _Matches(distinct, *view.find(distinct.keys, most))
+
+        texts = match(keys.texts, _MOST_EQUAL)
+        runs = match(keys.runs.keys, MOST_PLACES)
+        text_rows, run_rows = texts.distinct.rows, runs.distinct.rows
+        # One that repeats a text that is there is held against others as the first with
+        # that text; a later copy within the batch as the first of them.
+        is_old = (np.diff(texts.offsets)[text_rows] > 0) | (numbers < view.stop)
+        is_first = np.zeros(len(text_rows), np.bool_)
+        is_first[np.unique(text_rows, return_index=True)[1]] = True
+        longest = int(max(keys.lengths.max(initial=0), journal.facts.longest_unit))
+        asks = find_askers(
+            keys, runs.distinct, runs.offsets, runs.units, numbers, is_first & ~is_old, longest
+        )
+        # Of those that are old it is only known how many of their runs stand anywhere.
+        known = np.diff(runs.offsets) > 0
+        known |= np.bincount(run_rows, minlength=len(known)) > 1
+        of_run = np.repeat(np.arange(len(numbers)), keys.runs.counts)
+        counts = np.bincount(of_run[known[run_rows]], minlength=len(numbers))
+        asks |= is_old & keys.asks & (counts >= LEAST_SHARE * keys.runs.counts)
+        wanted = np.zeros(len(known), np.bool_)
+        wanted[run_rows[asks[of_run]]] = True
+        sources = np.unique(runs.units[np.repeat(wanted, np.diff(runs.offsets))])
+        return cls(texts, match(keys.bands.ravel(), options.bucket_cap), sources, asks)
+
+    def list_leaders(self) -> Positions:
+        """Return all units that are held against, rising."""
+        return np.unique(np.concatenate([self.texts.units, self.bands.units, self.runs]))
+
+
+def _decide(
+    texts: Texts,
+    units: Units,
+    states: NDArray[np.uint8],
+    leaders: Positions,
+    held: Positions,
+    opens: Positions,
+    keys: UnitKeys,
+    found: _Found,
+    options: Options,
+    threads: int,
+) -> Decided:
+    """Tell the law what is known: nothing is computed of a leader that was found with it.
 
     Parameters
     ----------
-    numbers
-        int64[n], of the units that have keys.
-
-    Returns
-    -------
-    leaders
-        int64[k], rising.
-    asks
-        bool[n], which units may stand again, cut elsewhere.
+    leaders, held
+        int64[n], numbers of the units that are held against, and which of all they are.
+    opens
+        int64[m], which are the open ones that have keys.
     """
+    count = len(leaders)
+    # Nothing else has these.
+    total = np.uint64(count * (options.bands + 1))
+    fillers = np.arange(total, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    fingerprints, *bands = fillers.reshape(options.bands + 1, count)
 
-    def find(wanted: NDArray[np.uint64], most: int) -> tuple[Positions, Positions, Positions]:
-        distinct, rows = np.unique(wanted, return_inverse=True)
-        return rows, *view.find(distinct, most)
+    def place(matches: _Matches) -> tuple[Positions, Flags]:
+        at = np.searchsorted(leaders, matches.units)
+        # One that is judged again is none of them.
+        at[at == count] = 0
+        return at, leaders[at] == matches.units if count else np.zeros(len(at), np.bool_)
 
-    text_rows, text_offsets, equal = find(keys.texts, _MOST_EQUAL)
-    _, _, banded = find(keys.bands.ravel(), options.bucket_cap)
-    rows, offsets, shared = find(keys.runs, MOST_PLACES)
-    # One that repeats a text that is there is held against others as the first with that
-    # text; a later copy within the batch as the first of them.
-    is_old = (np.diff(text_offsets)[text_rows] > 0) | (numbers < view.stop)
-    is_first = np.zeros(len(text_rows), np.bool_)
-    is_first[np.unique(text_rows, return_index=True)[1]] = True
-    longest = int(max(keys.lengths.max(initial=0), journal.facts.longest_unit))
-    asks = find_askers(keys, rows, offsets, shared, numbers, is_first & ~is_old, longest)
-    # Of those that are old it is only known how many of their runs stand anywhere.
-    is_known = (np.diff(offsets) > 0) | (np.bincount(rows, minlength=len(offsets) - 1) > 1)
-    of_run = np.repeat(np.arange(len(keys.units)), keys.run_counts)
-    known = np.bincount(of_run[is_known[rows]], minlength=len(keys.units))
-    asks |= is_old & keys.asks & (known >= LEAST_SHARE * keys.run_counts)
-    wanted = np.zeros(len(offsets) - 1, np.bool_)
-    wanted[rows[asks[of_run]]] = True
-    leaders = [equal, banded, shared[np.repeat(wanted, np.diff(offsets))]]
-    return np.unique(np.concatenate(leaders)), asks
+    at, is_held = place(found.texts)
+    fingerprints[at[is_held]] = found.texts.keys[is_held]
+    # Any of those with the text has the bands of all.
+    owners = np.empty(len(found.texts.distinct.keys), np.int64)
+    owners[found.texts.distinct.rows] = np.arange(len(found.texts.distinct.rows))
+    owners = np.repeat(owners, np.diff(found.texts.offsets))
+    for band, own in zip(bands, keys.bands, strict=True):
+        band[at[is_held]] = own[owners[is_held]]
+    with_runs = np.zeros(count, np.bool_)
+    with_runs[at[is_held]] = True
+    with_runs[np.isin(leaders, found.runs, assume_unique=True)] = True
+    at, is_held = place(found.bands)
+    distinct = found.bands.distinct
+    band_of = np.empty(len(distinct.keys), np.int64)
+    band_of[distinct.rows] = np.repeat(np.arange(options.bands), len(opens))
+    band_of = np.repeat(band_of, np.diff(found.bands.offsets))[is_held]
+    at, common = at[is_held], found.bands.keys[is_held]
+    for number, band in enumerate(bands):
+        mine = band_of == number
+        band[at[mine]] = common[mine]
+    rows = held[with_runs]
+    sampled = make_runs(texts, units.starts[rows], units.stops[rows], options, threads)
+    counts = np.zeros(count, np.int32)
+    counts[with_runs] = sampled.counts
+    runs = Runs(
+        np.concatenate([sampled.keys, keys.runs.keys]),
+        np.concatenate([sampled.places, keys.runs.places]),
+        np.concatenate([counts, keys.runs.counts]),
+    )
+    looked_at = np.concatenate([held, opens])
+    order = np.argsort(looked_at, kind="stable")
+    compared = (states == STAYS) | (states == GOES)
+    compared[opens] = True
+    described = Described(
+        compared,
+        looked_at[order],
+        np.zeros(len(order), np.int32),
+        np.concatenate([np.ones(count, np.bool_), found.asks])[order],
+        np.zeros(len(order), np.uint64),
+        np.concatenate([fingerprints, keys.texts])[order],
+    )
+    both = [np.concatenate([band, own])[order] for band, own in zip(bands, keys.bands, strict=True)]
+    return Decided(states, described, both, runs.take(order))
 
 
 def _record(

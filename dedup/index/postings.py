@@ -5,7 +5,7 @@ shingles that is sampled. All kinds stand in one order of keys.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from dedup.columns import Flags, Positions, Texts
 from dedup.descriptions import describe_all
 from dedup.folding import fold_spans
+from dedup.kernels import kernel
 from dedup.options import Options
+from dedup.orders import order_hashes
 from dedup.shingles import Runs, hash_shingles, sample_runs, shorten_runs
 from dedup.signatures import hash_bands, sign
 from dedup.slices import cut_slices, map_slices
@@ -38,9 +40,7 @@ class UnitKeys:
     bands
         uint64[bands, n]
     runs
-        uint64[m], of the sampled runs, unit after unit.
-    run_counts
-        int32[n], how many of them each unit has.
+        Of all of them.
     asks
         bool[n], whether a unit is looked for in stretches.
     lengths
@@ -50,8 +50,7 @@ class UnitKeys:
     units: Positions
     texts: NDArray[np.uint64]
     bands: NDArray[np.uint64]
-    runs: NDArray[np.uint64]
-    run_counts: NDArray[np.int32]
+    runs: Runs
     asks: Flags
     lengths: Positions
 
@@ -67,14 +66,14 @@ class UnitKeys:
         first
             int64[n], the number that each unit is known by.
         """
-        of_runs = np.repeat(leaders, self.run_counts)
+        of_runs = np.repeat(leaders, self.runs.counts)
         numbers = np.broadcast_to(first[staying], (len(self.bands), int(np.count_nonzero(staying))))
         return Postings(
             np.concatenate(
-                [self.texts[leaders], self.bands[:, staying].ravel(), self.runs[of_runs]]
+                [self.texts[leaders], self.bands[:, staying].ravel(), self.runs.keys[of_runs]]
             ),
             np.concatenate(
-                [first[leaders], numbers.ravel(), np.repeat(first, self.run_counts)[of_runs]]
+                [first[leaders], numbers.ravel(), np.repeat(first, self.runs.counts)[of_runs]]
             ),
         )
 
@@ -112,17 +111,70 @@ def make_keys(texts: Texts, units: Units, options: Options, threads: int = 1) ->
 
     parts = list(map_slices(make, cut_slices(stops - starts), threads))
     bands = [band for band, _ in parts]
-    runs = [run for _, run in parts]
     return UnitKeys(
         rows,
         described.fingerprints ^ _TEXT,
-        _join(bands, np.empty((options.bands, 0), np.uint64)) ^ _BAND,
-        shorten_runs(_join([part.keys for part in runs], np.empty(0, np.uint64))) ^ _RUN,
-        _join([part.counts for part in runs], np.empty(0, np.int32)),
+        np.concatenate([np.empty((options.bands, 0), np.uint64), *bands], axis=-1) ^ _BAND,
+        _join_runs([run for _, run in parts]),
         described.long,
         stops - starts,
     )
 
 
-def _join(parts: list[NDArray[Any]], empty: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([empty, *parts], axis=-1)
+def make_runs(
+    texts: Texts, starts: Positions, stops: Positions, options: Options, threads: int = 1
+) -> Runs:
+    """Make the runs of units that stand at some places."""
+
+    def make(first: int, last: int) -> Runs:
+        folded = fold_spans(texts.data, starts[first:last], stops[first:last])
+        return sample_runs(folded, hash_shingles(folded, options), options)
+
+    return _join_runs(list(map_slices(make, cut_slices(stops - starts), threads)))
+
+
+def _join_runs(parts: list[Runs]) -> Runs:
+    keys = np.concatenate([np.empty(0, np.uint64), *(part.keys for part in parts)])
+    return Runs(
+        shorten_runs(keys) ^ _RUN,
+        np.concatenate([np.empty(0, np.uint8), *(part.places for part in parts)]),
+        np.concatenate([np.empty(0, np.int32), *(part.counts for part in parts)]),
+    )
+
+
+@kernel
+def _number_distinct(order, keys, distinct, rows):
+    """Number keys that are equal by the place of the first; return how many there are."""
+    count = np.int64(0)
+    for i in order:
+        if count == 0 or keys[i] != distinct[count - 1]:
+            distinct[count] = keys[i]
+            count += 1
+        rows[i] = count - 1
+    return count
+
+
+class Distinct(NamedTuple):
+    """Keys of which each stands once.
+
+    Attributes
+    ----------
+    keys
+        uint64[n], rising.
+    rows
+        int64[m], which of them each of the keys is that were given.
+    order
+        int32[m], the keys that were given, in rising order.
+    """
+
+    keys: NDArray[np.uint64]
+    rows: Positions
+    order: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, keys: NDArray[np.uint64]) -> "Distinct":
+        """Find them."""
+        order = order_hashes(keys)
+        distinct, rows = np.empty(len(keys), np.uint64), np.empty(len(keys), np.int64)
+        count = _number_distinct(order, keys, distinct, rows)
+        return cls(distinct[:count], rows, order)
