@@ -212,6 +212,11 @@ class _Cache:
                 self._records.move_to_end((number, changed))
             return found
 
+    def clear(self) -> None:
+        with self._lock:
+            self._records.clear()
+            self._bytes = 0
+
     def put(self, record: Record, changed: int) -> None:
         with self._lock:
             if (record.number, changed) in self._records:
@@ -267,11 +272,16 @@ class Journal:
     @contextmanager
     def write(self) -> Iterator[None]:
         """Do all that is done here in one transaction, alone; none of it on an error."""
-        with self.database.write():
-            before = self.facts = self._get_facts()
-            yield
-            if self.facts != before:
-                self._put_facts(self.facts)
+        try:
+            with self.database.write():
+                before = self.facts = self._get_facts()
+                yield
+                if self.facts != before:
+                    self._put_facts(self.facts)
+        except BaseException:
+            # What was not written has numbers that others will have.
+            self._cache.clear()
+            raise
 
     @contextmanager
     def read(self) -> Iterator[None]:
