@@ -30,7 +30,7 @@ from dedup.index.journal import Facts, Journal, Record, check_text, join_records
 from dedup.index.judgements import Judgement, Opened, judge, open_documents
 from dedup.index.lookups import Lookups, Registry, StaleError, View, copy_segments
 from dedup.index.postings import Postings
-from dedup.index.segments import Recent
+from dedup.index.segments import Recent, sync_folder
 from dedup.kinds import KINDS
 from dedup.options import Options
 from dedup.pipeline import list_results
@@ -157,6 +157,7 @@ class Index:
         if ttl is not None and not ttl > 0:
             raise OptionsError("ttl", ttl, "over 0 seconds")
         _check_options(options or Options())
+        new = [folder, *(one for one in folder.parents if not one.exists())]
         if not file.exists():
             folder.mkdir(parents=True, exist_ok=True)
         journal = Journal(Sqlite(file))
@@ -167,6 +168,9 @@ class Index:
                 if create is False:
                     raise InputError(str(path), "is no index")
                 journal.create(_facts(options or Options(), ttl))
+                # What is in a folder is lost with the power as long as its name may be.
+                for one in new:
+                    sync_folder(one.parent)
             found = _read_options(path, journal, options, ttl)
             beside = journal.reader()
             registry = Registry(beside.database)
@@ -402,7 +406,9 @@ class Index:
                     # Merged since.
                     (made / _JOURNAL).unlink()
                     continue
+                sync_folder(made)
                 made.replace(target)
+                sync_folder(target.parent)
                 return
             raise InputError(self.name, "a segment is missing; reindex makes it anew")
         except OSError as error:

@@ -392,6 +392,8 @@ class Lookups:
             try:
                 self._folder.mkdir(exist_ok=True)
                 write_segment(self._folder / name, *frozen.columns())
+                # The folder may be new: its own name is brought to the disk by this alone.
+                sync_folder(self._folder.parent)
                 with self._registering():
                     listed = self._registry.segments()
                     if max(listed.values(), default=0) != written or self._frozen is not frozen:
@@ -500,6 +502,7 @@ class Lookups:
                 if not records:
                     break
                 number = records[-1].number
+        sync_folder(self._folder.parent)
         with self._registering():
             if self._registry.segments() != listed:
                 for name in names:
