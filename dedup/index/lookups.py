@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dedup.columns import Positions
 from dedup.duplicates import GOES, STAYS
-from dedup.errors import DedupError
+from dedup.errors import DedupError, InputError
 from dedup.index.databases import Database
 from dedup.index.journal import (
     ADDED,
@@ -298,10 +298,13 @@ class Lookups:
             self._drop(listed)
             for name in listed.keys() - self._segments.keys():
                 path = self._folder / name
-                if not path.exists():
+                try:
+                    self._segments[name] = Segment.open(path)
+                except InputError as error:
+                    if path.exists():
+                        raise
                     # Merged since by another process; or lost.
-                    raise StaleError(str(path))
-                self._segments[name] = Segment.open(path)
+                    raise StaleError(str(path)) from error
         changes = journal.changes(self._change) if self._change < last else []
         kinds = {kind for _, kind, *_ in changes}
         if self._gaps is None or kinds & {REMOVED, FORGOTTEN}:
@@ -432,7 +435,13 @@ class Lookups:
             name = f"{uuid4().hex}.seg"
             path = self._folder / name
             live = _list_live(gaps, _NO_END)
-            if not merge_segments(segments, path, *live, self._closing.is_set):
+            try:
+                if not merge_segments(segments, path, *live, self._closing.is_set):
+                    return False
+            except InputError:
+                if self._registry.segments().keys() >= set(names):
+                    raise
+                # Another process was first, and has removed them.
                 return False
             with self._registering():
                 listed = self._registry.segments()
