@@ -218,6 +218,9 @@ class Sqlite:
         except apsw.IOError as error:
             if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA:
                 raise InputError(path, "is damaged: the checksum of a page is not right") from None
+            if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+                # Of the memory that connections share, beside the file.
+                raise OutputError(path, "no room: the disk is full") from None
             raise OutputError(path, f"cannot be read or written: {error}") from None
         except apsw.BusyError:
             reason = f"another process has been writing for {_WAIT_MS // 1000} s"

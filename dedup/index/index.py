@@ -424,6 +424,7 @@ class Index:
     def _writing(self, now: float | None = None) -> "Iterator[_Writing]":
         """Do what is done here alone, and all of it or nothing."""
         with self._writer:
+            self._lookups.tell_failure()
             for _ in self._tries():
                 with suppress(StaleError), self._journal.write():
                     view = self._lookups.view(self._journal)

@@ -242,9 +242,6 @@ class Lookups:
             Or when all is to be made anew before; `is_behind` says so.
         """
         with self._lock:
-            if self._failure:
-                failure, self._failure = self._failure, None
-                raise failure
             self._catch_up(journal)
             assert self._gaps is not None
             return View(
@@ -254,6 +251,12 @@ class Lookups:
                 self._change,
                 self._threads,
             )
+
+    def tell_failure(self) -> None:
+        """Raise what failed beside the calls, once."""
+        failure, self._failure = self._failure, None
+        if failure:
+            raise failure
 
     def take(
         self,
@@ -360,7 +363,7 @@ class Lookups:
                 if not self.merge(some):
                     return
         except DedupError as error:
-            # Nothing is lost: it is told by the next call, and done again.
+            # Nothing is lost: it is told by the next call that writes, and done again.
             self._failure = error
 
     def finish_work(self) -> None:
