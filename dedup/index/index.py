@@ -129,17 +129,18 @@ class Index:
         """
         folder = Path(path)
         file = folder / _JOURNAL
-        if create is False and not file.exists():
+        is_there = Journal.is_there(file)
+        if create is False and not is_there:
             raise InputError(str(path), "is no index")
-        if create is True and file.exists():
+        if create is True and is_there:
             raise InputError(str(path), "is an index already")
-        if not file.exists():
+        if is_there:
+            journal = Journal.open(file)
+        else:
             options = options or Options()
             _check_options(options)
             folder.mkdir(parents=True, exist_ok=True)
             journal = Journal.create(file, _facts(options))
-            return cls(folder, journal, options, threads)
-        journal = Journal.open(file)
         try:
             return cls(folder, journal, _read_options(path, journal, options), threads)
         except BaseException:

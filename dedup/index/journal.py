@@ -146,13 +146,13 @@ class Journal:
             self._connection = apsw.Connection(str(path))
             self._connection.set_busy_timeout(_WAIT_MS)
             # Read before anything is written, so that another file stays as it is.
-            self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            self._count_tables()
             self._connection.pragma("journal_mode", "wal")
             self._connection.pragma("synchronous", "full")
 
     @classmethod
     def create(cls, path: Path, facts: Mapping[str, Any]) -> "Journal":
-        """Make a new one.
+        """Make a new one, unless another process was first.
 
         Parameters
         ----------
@@ -161,10 +161,23 @@ class Journal:
         """
         journal = cls(path)
         with journal.write():
-            journal._connection.execute(_SCHEMA)
-            journal._connection.pragma("application_id", _APPLICATION)
-            journal.set_facts({"format": FORMAT, **facts})
+            if not journal._count_tables():
+                journal._connection.execute(_SCHEMA)
+                journal._connection.pragma("application_id", _APPLICATION)
+                journal.set_facts({"format": FORMAT, **facts})
         return journal
+
+    @classmethod
+    def is_there(cls, path: Path) -> bool:
+        """Tell whether there is one, and not only a file without tables, left by a crash."""
+        if not path.exists():
+            return False
+        journal = cls(path)
+        try:
+            with journal._told():
+                return journal._count_tables() > 0
+        finally:
+            journal.close()
 
     @classmethod
     def open(cls, path: Path) -> "Journal":
@@ -454,6 +467,9 @@ class Journal:
         with self._told():
             self._connection.execute("VACUUM")
             self._connection.pragma("wal_checkpoint(truncate)")
+
+    def _count_tables(self) -> int:
+        return int(self._connection.execute("SELECT count(*) FROM sqlite_schema").get)
 
     def _log(self, changes: Iterable[tuple[int, int, bytes | None]]) -> None:
         self._connection.executemany(
