@@ -346,6 +346,7 @@ class Index:
         """Do what is done here alone, and all of it or nothing."""
         with self._lock:
             try:
+                self._lookups.tell_failure()
                 with self._journal.write():
                     self._lookups.catch_up()
                     yield

@@ -134,9 +134,6 @@ class Lookups:
 
     def catch_up(self) -> None:
         """Take up what the journal says since it was looked at."""
-        if self._failure:
-            failure, self._failure = self._failure, None
-            raise failure
         listed = self._journal.segments()
         written = max(listed.values(), default=0)
         if written != self._written:
@@ -160,6 +157,12 @@ class Lookups:
                 added.add(document)
             self._change = number
 
+    def tell_failure(self) -> None:
+        """Raise what failed beside the calls, once."""
+        if self._failure:
+            failure, self._failure = self._failure, None
+            raise failure
+
     def _drop(self, kept: Iterable[str] = ()) -> None:
         for name in self._segments.keys() - set(kept):
             self._segments.pop(name).close()
@@ -179,7 +182,7 @@ class Lookups:
             while not self._closing.is_set() and (some := self._choose_merge()):
                 self.merge(some)
         except DedupError as error:
-            # Nothing is lost: it is told by the next call, and done again.
+            # Nothing is lost: it is told by the next call that writes, and done again.
             self._failure = error
 
     def finish_work(self) -> None:
