@@ -143,12 +143,25 @@ class Journal:
         self._packer = zstandard.ZstdCompressor(level=_LEVEL)
         self._unpacker = zstandard.ZstdDecompressor()
         with self._told():
-            self._connection = apsw.Connection(str(path))
-            self._connection.set_busy_timeout(_WAIT_MS)
-            # Read before anything is written, so that another file stays as it is.
-            self._count_tables()
-            self._connection.pragma("journal_mode", "wal")
-            self._connection.pragma("synchronous", "full")
+            try:
+                self._connect()
+            except apsw.IOError as error:
+                if error.extendedresult != apsw.SQLITE_IOERR_SHMSIZE:
+                    raise
+                self._connection.close()
+                self._connect(is_alone=True)
+
+    def _connect(self, is_alone: bool = False) -> None:
+        self._connection = apsw.Connection(str(self._path))
+        self._connection.set_busy_timeout(_WAIT_MS)
+        if is_alone:
+            # What processes share beside the file has no room on a full disk. Without it
+            # the file can be read, by one process.
+            self._connection.pragma("locking_mode", "exclusive")
+        # Read before anything is written, so that another file stays as it is.
+        self._count_tables()
+        self._connection.pragma("journal_mode", "wal")
+        self._connection.pragma("synchronous", "full")
 
     @classmethod
     def create(cls, path: Path, facts: Mapping[str, Any]) -> "Journal":
@@ -547,6 +560,8 @@ class Journal:
         except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
             raise OutputError(path, f"cannot be written: {error}") from None
         except apsw.IOError as error:
+            if error.extendedresult == apsw.SQLITE_IOERR_SHMSIZE:
+                raise OutputError(path, "no room: the disk is full") from None
             raise OutputError(path, f"cannot be read or written: {error}") from None
         except apsw.BusyError:
             reason = f"another process has been writing for {_WAIT_MS // 1000} s"
