@@ -26,6 +26,7 @@ from dedup.folding import folding_table
 from dedup.index.journal import ROW, Journal, Record, check_text, join_records
 from dedup.index.judgements import Judgement, judge
 from dedup.index.lookups import Lookups
+from dedup.index.segments import sync_folder
 from dedup.kinds import KINDS
 from dedup.options import Options
 from dedup.pipeline import list_results
@@ -139,8 +140,12 @@ class Index:
         else:
             options = options or Options()
             _check_options(options)
+            new = [folder, *(one for one in folder.parents if not one.exists())]
             folder.mkdir(parents=True, exist_ok=True)
             journal = Journal.create(file, _facts(options))
+            # What is in a folder is lost with the power as long as its name may be.
+            for one in new:
+                sync_folder(one.parent)
         try:
             return cls(folder, journal, _read_options(path, journal, options), threads)
         except BaseException:

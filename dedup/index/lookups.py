@@ -20,7 +20,14 @@ from dedup.duplicates import GOES, STAYS
 from dedup.errors import DedupError
 from dedup.index.journal import ADDED, JUDGED, Journal, News, Record, join_records
 from dedup.index.postings import Postings, make_keys
-from dedup.index.segments import Recent, Segment, find_in_all, merge_segments, write_segment
+from dedup.index.segments import (
+    Recent,
+    Segment,
+    find_in_all,
+    merge_segments,
+    sync_folder,
+    write_segment,
+)
 from dedup.options import Options
 
 # Postings in memory at most, 64 MB, before they are written to a segment; and segments
@@ -219,6 +226,8 @@ class Lookups:
         self._folder.mkdir(exist_ok=True)
         name = f"{uuid4().hex}.seg"
         write_segment(self._folder / name, keys, units)
+        # The folder may be new, and then its own name is brought to the disk by this alone.
+        sync_folder(self._folder.parent)
         return name
 
     def _choose_merge(self) -> list[str]:
