@@ -1,19 +1,26 @@
 """What an index survives: kills, power loss, a full disk, damage, many processes, time."""
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from random import Random
 from typing import Any
 from unittest.mock import patch
 
+import orjson
 import pytest
+import reference
 from disks import Deaf, Disk
 from survivor import Call, Kill, Survivors, follow, make_calls, obey, read, tell
 
 from dedup import DedupError, clean_documents
 from dedup.index import lookups
 from dedup.index.index import Index
+from dedup.index.journal import FORMAT
 
 
 @pytest.fixture
@@ -153,3 +160,150 @@ def test_what_was_acknowledged_survives_power_loss_at_any_moment(tmp_path: Path)
     ):
         losses = (find_loss(disk, states, number, tmp_path, deaf) for number in range(200))
         assert any(losses)
+
+
+def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, str(Path(__file__).parent / "survivor.py"), str(tmp_path)]
+    spaces = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "-m"]
+    if subprocess.run([*spaces, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    done = subprocess.run([*spaces, *command], check=True, stdout=subprocess.PIPE, text=True)
+    journal = "/index/journal.sqlite: no room: the disk is full"
+    segment = "/index/segments/?.seg: no space left on device"
+    assert re.sub(r"\w{32}", "?", done.stdout).splitlines() == [
+        f"create: {journal}",
+        f"add: {journal}",
+        f"add: {journal}",
+        f"compact: {segment}",
+        f"add: {journal}",
+        f"add: {journal}",
+        f"write_segment: {segment}",
+        f"merge_segments: {segment}",
+        "left: []",
+    ]
+
+
+def make_groups(seed: int, count: int) -> dict[str, str]:
+    """Make near copies, of which any two are duplicates, and name their group."""
+    chooser = Random(seed)
+    groups = {}
+    for number in range(count):
+        sentence = reference.make_sentence(chooser, "Latin", 30)
+        for _ in range(4):
+            at = chooser.randrange(20, len(sentence) - 20)
+            copy = sentence[:at] + chooser.choice("aeiou") + sentence[at + 1 :]
+            groups[chooser.choice([copy, copy.upper(), f"{copy}.."])] = f"group {number}"
+    return groups
+
+
+def race(
+    folder: Path, groups: dict[str, str], sizes: list[int], *, shared: bool, guesses: bool = False
+) -> tuple[list[list[str]], list[str]]:
+    """Let processes add all texts at once; return what each said, and the groups of the new."""
+    path = folder / "index"
+    tasks = []
+    texts: dict[str, str] = {}
+    for number, size in enumerate(sizes):
+        some = list(groups)
+        if not shared:
+            Random(number).shuffle(some)
+        owner = "" if shared else f"{number}-"
+        documents = [(f"{owner}{list(groups).index(text)}", text) for text in some]
+        texts |= dict(documents)
+        task = {"path": str(path), "documents": documents, "size": size, "guesses": guesses}
+        tasks.append(("race", task))
+    with Survivors() as survivors:
+        endings = survivors.run(*tasks)
+    assert [one.code for one in endings] == [0] * len(sizes)
+    with Index.open(path, create=False) as index:
+        index.verify()
+        documents, found, checked = tell(index)
+    assert dict(documents) == texts
+    assert found == read(clean_documents(documents))
+    probe = "\n\n".join(text for _, text in documents)
+    assert checked == read(clean_documents([*documents, ("probe", probe)])[-1:])
+    new = [
+        groups[texts[name]]
+        for ending in endings
+        for kind, name in map(str.split, ending.lines)
+        if kind == "new"
+    ]
+    return [one.lines for one in endings], new
+
+
+def test_of_processes_that_add_the_same_documents_one_is_first(tmp_path: Path) -> None:
+    groups = make_groups(1, 250)
+    said, new = race(tmp_path, groups, [4, 4], shared=True)
+    assert said[0] == said[1]
+    assert sorted(new) == sorted([*set(groups.values())] * 2)
+
+
+def test_of_near_copies_that_processes_add_at_once_one_stays(tmp_path: Path) -> None:
+    groups = make_groups(2, 250)
+    _, new = race(tmp_path, groups, [3, 16, 50, 125], shared=False)
+    assert sorted(new) == sorted(set(groups.values()))
+
+
+def test_what_is_looked_up_before_it_is_added_is_new_more_than_once(tmp_path: Path) -> None:
+    # Shows that the tests above would see it.
+    groups = make_groups(3, 80)
+    _, new = race(tmp_path, groups, [1, 1], shared=False, guesses=True)
+    assert set(new) == set(groups.values())
+    assert len(new) > len(set(new))
+
+
+FORMATS = sorted(Path(__file__).parent.glob("index_format_*"))
+
+
+def make_index(folder: Path) -> None:
+    """Make an index of this format and what it has to answer, to be kept.
+
+    `python tests/test_survival.py tests/index_format_N` does it. Some documents are in a
+    segment, some were added, removed and judged again since.
+    """
+    documents = [(f"d{n}", text) for seed in range(2) for n, text in enumerate(
+        reference.make_documents(seed), 10 * seed)]
+    with Index.open(folder / "index", create=True) as index:
+        index.add(documents[:3])
+        index.compact()
+        index.add(documents[3:])
+        index.remove([documents[0][0]])
+        index.add([(documents[1][0], documents[0][1])], if_exists="replace")
+        answers = answer(index)
+    (folder / "answers.json").write_bytes(orjson.dumps(answers, option=orjson.OPT_INDENT_2))
+
+
+def answer(index: Index) -> list[Any]:
+    """Return what an index says of its documents, and of one that has what they have."""
+    documents = list(index.export())
+    probe = " ".join(text for _, text in documents[::-1])
+    found = [one for name, _ in documents if (one := index.get(name))]
+    found += index.check([("probe", probe)])
+    return [one.to_mapping() for one in found]
+
+
+@pytest.mark.parametrize("kept", [None, *FORMATS], ids=lambda one: one.name if one else "now")
+def test_an_index_of_every_format_is_read(tmp_path: Path, kept: Path | None) -> None:
+    if kept is None:
+        make_index(tmp_path / "now")
+        kept = tmp_path / "now"
+    answers = orjson.loads((kept / "answers.json").read_bytes())
+    assert len(answers) > 5
+    assert all(one["duplicates"] for one in answers[-3:])
+    path = shutil.copytree(kept / "index", tmp_path / "index")
+    with Index.open(path, create=False) as index:
+        index.verify()
+        assert answer(index) == answers
+        index.reindex()
+        assert answer(index) == answers
+        index.add([("more", "Words that were not there.")])
+        assert len(index) == len(answers)
+
+
+def test_there_is_an_index_of_each_format() -> None:
+    numbers = {int(one.name.removeprefix("index_format_")) for one in FORMATS}
+    assert numbers == set(range(1, FORMAT + 1))
+
+
+if __name__ == "__main__":
+    make_index(Path(sys.argv[1]))
