@@ -101,9 +101,12 @@ class Disk:
         """Note what happens from here on."""
         vfs = _Vfs(self)
         wrapped = ("open", "close", "pwrite", "posix_fallocate", "fsync", "mkdir", "replace")
-        with patch.multiple(
-            os, **{name: getattr(self, f"_{name}")(getattr(os, name)) for name in wrapped}
-        ), patch.object(os, "unlink", self._unlink(os.unlink)):
+        with (
+            patch.multiple(
+                os, **{name: getattr(self, f"_{name}")(getattr(os, name)) for name in wrapped}
+            ),
+            patch.object(os, "unlink", self._unlink(os.unlink)),
+        ):
             try:
                 yield
             finally:
@@ -141,9 +144,7 @@ class Disk:
                 if number is None:
                     path.mkdir()
                 else:
-                    path.write_bytes(
-                        files.get(number, _Contents()).after_crash(chooser, share)
-                    )
+                    path.write_bytes(files.get(number, _Contents()).after_crash(chooser, share))
 
     def _note(self, *event: Any) -> None:
         with self._lock:

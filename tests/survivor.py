@@ -120,12 +120,21 @@ def make_calls(seed: int, count: int) -> list[Call]:
 
 
 def _make_texts(chooser: Random) -> Iterator[str]:
-    """Yield texts that repeat parts of those before, and of one another."""
+    """Yield texts that have sentences of those before, some of them edited."""
+    # Whole sentences: of pieces of them a run over all finds more than one over the first.
+    known = [reference.make_sentence(chooser) for _ in range(3)]
     while True:
-        some = reference.make_documents(chooser.randrange(20))
-        some.append(reference.mutate(chooser, chooser.choice(some)))
-        chooser.shuffle(some)
-        yield from some
+        some = []
+        for _ in range(chooser.randint(3, 12)):
+            kind = chooser.randrange(3)
+            one = chooser.choice(known)
+            if kind == 0:
+                one = reference.make_sentence(chooser, chooser.choice(["Latin", "Greek", "Han"]))
+            elif kind == 1:
+                one = reference.mutate(chooser, one)
+            some.append(one)
+        known = (known + some)[-60:]
+        yield "".join(one + chooser.choice([" ", " ", "\n", "\n\n"]) for one in some)
 
 
 def follow(known: dict[str, str], call: Call) -> None:
