@@ -349,7 +349,7 @@ class Index:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Do what is done here alone, and all of it or nothing."""
-        with self._lock:
+        with self._lock, self._doubting():
             try:
                 self._lookups.tell_failure()
                 with self._journal.write():
@@ -361,9 +361,18 @@ class Index:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, self._journal.read():
+        with self._lock, self._doubting(), self._journal.read():
             self._lookups.catch_up()
             yield
+
+    @contextmanager
+    def _doubting(self) -> Iterator[None]:
+        """Look whether the journal is damaged when what it says makes no sense."""
+        try:
+            yield
+        except (LookupError, MemoryError, OverflowError, TypeError, ValueError):
+            self._journal.verify()
+            raise
 
     def _judge(self, documents: Sequence[tuple[str, str]], gone: Sequence[int] = ()) -> Judgement:
         """Hold new documents against all that is there, but for some that are gone."""

@@ -555,8 +555,11 @@ class Journal:
             yield
         except apsw.FullError:
             raise OutputError(path, "no room: the disk is full") from None
-        except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError) as error:
+        except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError) as error:
+            # SQLError: what the statements ask for is there, unless the schema is damaged.
             raise InputError(path, f"is damaged, or no SQLite file: {error}") from None
+        except UnicodeDecodeError as error:
+            raise InputError(path, f"is damaged: {error}") from None
         except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
             raise OutputError(path, f"cannot be written: {error}") from None
         except apsw.IOError as error:
