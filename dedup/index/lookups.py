@@ -314,11 +314,14 @@ class Lookups:
         with self._journal.read():
             change, listed = self._journal.last_change(), self._journal.segments()
             self._recent, number = Recent(), -1
-            while records := self._journal.documents_after(number, _DOCUMENTS_AT_ONCE):
-                number = records[-1].number
+            is_last = False
+            while not is_last:
+                records = self._journal.documents_after(number, _DOCUMENTS_AT_ONCE)
+                is_last = len(records) < _DOCUMENTS_AT_ONCE
                 for record in records:
+                    number = record.number
                     self._take_up(record)
-                if self._recent.count >= _MOST_RECENT or len(records) < _DOCUMENTS_AT_ONCE:
+                if self._recent.count >= (1 if is_last else _MOST_RECENT):
                     names[self._write_segment(*self._recent.columns())] = self._recent.count
                     self._recent = Recent()
         with self._journal.write():
