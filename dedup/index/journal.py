@@ -146,7 +146,7 @@ class Journal:
             try:
                 self._connect()
             except apsw.IOError as error:
-                if error.extendedresult != apsw.SQLITE_IOERR_SHMSIZE:
+                if not _is_about_room(error):
                     raise
                 self._connection.close()
                 self._connect(is_alone=True)
@@ -563,12 +563,17 @@ class Journal:
         except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
             raise OutputError(path, f"cannot be written: {error}") from None
         except apsw.IOError as error:
-            if error.extendedresult == apsw.SQLITE_IOERR_SHMSIZE:
+            if _is_about_room(error):
                 raise OutputError(path, "no room: the disk is full") from None
             raise OutputError(path, f"cannot be read or written: {error}") from None
         except apsw.BusyError:
             reason = f"another process has been writing for {_WAIT_MS // 1000} s"
             raise OutputError(path, reason) from None
+
+
+def _is_about_room(error: apsw.Error) -> bool:
+    # The attribute is documented, and not declared (apsw 3.54.1).
+    return bool(getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE)
 
 
 class _Damage(Exception):  # noqa: N818
