@@ -94,7 +94,7 @@ class Disk:
 
     def said(self, moment: int) -> list[tuple[Any, ...]]:
         """Return all that was said before a moment."""
-        return [what for kind, *what in self._events[:moment] if kind == "say"]
+        return [event[1:] for event in self._events[:moment] if event[0] == "say"]
 
     @contextmanager
     def recording(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -108,7 +109,7 @@ def make_calls(seed: int, count: int) -> list[Call]:
         elif kind == "remove":
             calls.append((kind, chooser.sample(list(known), chooser.randint(1, 3))))
         else:
-            batch = []
+            batch: list[Document] = []
             for _ in range(chooser.choice([1, 1, 2, 5])):
                 name = f"d{len(known) + len(batch)}-{len(calls)}"
                 if kind == "replace" and chooser.random() < 0.7:
@@ -181,11 +182,11 @@ def tell(index: Index) -> list[Any]:
 
 def write_often(say: Say | None = None, postings: int = 400) -> None:
     """Let segments be written every few documents, and merged every few segments."""
-    lookups._MOST_RECENT = postings  # type: ignore[misc]
-    lookups._SEGMENTS_A_TIER = 2  # type: ignore[misc]
+    vars(lookups).update(_MOST_RECENT=postings, _SEGMENTS_A_TIER=2)
     if say is not None:
-        lookups.write_segment = _telling(say, "write", lookups.write_segment)
-        lookups.merge_segments = _telling(say, "merge", lookups.merge_segments)
+        for word in ("write", "merge"):
+            name = f"{word}_segment" + "s" * (word == "merge")
+            setattr(lookups, name, _telling(say, word, getattr(lookups, name)))
 
 
 def _telling(say: Say, word: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -348,10 +349,13 @@ def fill(say: Say, folder: str) -> None:
     left = iter(documents)
     there: list[Document] = []
 
-    def add(index: Index) -> None:
-        batch = list(islice(left, 2))
-        index.add(batch)
-        there.extend(batch)
+    def add(index: Index, count: int = 1) -> None:
+        for _ in range(count):
+            batch = list(islice(left, 2))
+            index.add(batch)
+            there.extend(batch)
+            # What is done beside the calls is done before the next, and told by it.
+            index.verify()
 
     def check(index: Index) -> None:
         documents, found, _ = tell(index)
@@ -359,9 +363,7 @@ def fill(say: Say, folder: str) -> None:
         assert found == read(clean_documents(there))
 
     def go_on(index: Index) -> None:
-        for _ in range(6):
-            add(index)
-        index.verify()
+        add(index, 6)
         check(index)
 
     path = Path(folder) / "index"
@@ -372,7 +374,7 @@ def fill(say: Say, folder: str) -> None:
         go_on(index)
         take(left=150_000)
         for _ in range(2):
-            refuse("add", lambda: [add(index) for _ in range(50)])
+            refuse("add", partial(add, index, 50))
             check(index)
         take()
         refuse("compact", index.compact)
@@ -380,14 +382,14 @@ def fill(say: Say, folder: str) -> None:
     take()
     with Index.open(path) as index:
         check(index)
-        refuse("add", lambda: [add(index) for _ in range(50)])
+        refuse("add", partial(add, index, 50))
         filler.unlink()
         go_on(index)
     # Nothing of SQLite's own is there now, and there is no room for it.
     take()
     with Index.open(path) as index:
         check(index)
-        refuse("add", lambda: [add(index) for _ in range(50)])
+        refuse("add", partial(add, index, 50))
     filler.unlink()
     write_often(postings=1500)
     for name in ("write_segment", "merge_segments"):
@@ -399,8 +401,7 @@ def fill(say: Say, folder: str) -> None:
 
         setattr(lookups, name, write)
         with Index.open(path) as index:
-            # What is done beside the calls is done before the next call, and told by it.
-            refuse(name, lambda: [(add(index), index.verify()) for _ in range(50)])
+            refuse(name, partial(add, index, 50))
             check(index)
         with Index.open(path) as index:
             check(index)

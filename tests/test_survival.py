@@ -100,7 +100,7 @@ def record_disk(folder: Path, calls: list[Call]) -> Disk:
             while waiting:
                 waiting.pop().run()
 
-    with disk.recording(), patch.object(lookups.threading, "Thread", Later):
+    with disk.recording(), patch.object(threading, "Thread", Later):
         with Index.open(folder / "new" / "index") as index:
             disk.say("open")
             for call in calls:
@@ -161,6 +161,20 @@ def test_what_was_acknowledged_survives_power_loss_at_any_moment(tmp_path: Path)
     ):
         losses = (find_loss(disk, states, number, tmp_path, deaf) for number in range(200))
         assert any(losses)
+
+
+def test_all_is_made_anew_from_any_number_of_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "_DOCUMENTS_AT_ONCE", 4)
+    with Index.open(tmp_path / "index") as index:
+        for number, call in enumerate(make_calls(7, 27)[:9]):
+            obey(index, call)
+            expected = tell(index)
+            assert expected[2][0][2]
+            index.compact()
+            index.reindex()
+            assert tell(index) == expected, number
 
 
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
