@@ -7,7 +7,7 @@ which they were added. What an index holds beside its journal can be made from i
 import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -361,8 +361,19 @@ class Index:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, self._doubting(), self._journal.read():
-            self._lookups.catch_up()
+        with self._lock, self._doubting(), ExitStack() as stack:
+            stack.enter_context(self._journal.read())
+            while True:
+                try:
+                    self._lookups.catch_up()
+                    break
+                except InputError:
+                    # Another process may have merged and removed what was listed before.
+                    listed = self._journal.segments()
+                    stack.close()
+                    stack.enter_context(self._journal.read())
+                    if self._journal.segments() == listed:
+                        raise
             yield
 
     @contextmanager

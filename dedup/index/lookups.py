@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dedup.columns import Positions
 from dedup.duplicates import GOES, STAYS
-from dedup.errors import DedupError
+from dedup.errors import DedupError, InputError
 from dedup.index.journal import ADDED, JUDGED, Journal, News, Record, join_records
 from dedup.index.postings import Postings, make_keys
 from dedup.index.segments import (
@@ -247,9 +247,16 @@ class Lookups:
             live = self.live()
         name = f"{uuid4().hex}.seg"
         path = self._folder / name
-        if not merge_segments(
-            segments, path, live[:, 1], live[:, 1] + live[:, 2], self._closing.is_set
-        ):
+        try:
+            if not merge_segments(
+                segments, path, live[:, 1], live[:, 1] + live[:, 2], self._closing.is_set
+            ):
+                return
+        except InputError:
+            with self._lock:
+                if self._journal.segments().keys() >= set(names):
+                    raise
+            # Another process was first, and has removed them.
             return
         with self._lock, self._journal.write():
             listed = self._journal.segments()
