@@ -21,7 +21,7 @@ from survivor import Call, Kill, Survivors, follow, make_calls, obey, read, tell
 from dedup import DedupError, clean_documents
 from dedup.index import lookups
 from dedup.index.index import Index
-from dedup.index.journal import FORMAT
+from dedup.index.journal import FORMAT, Journal
 
 
 @pytest.fixture
@@ -371,6 +371,50 @@ def test_of_near_copies_that_processes_add_at_once_one_stays(tmp_path: Path) -> 
     groups = make_groups(2, 250)
     _, new = race(tmp_path, groups, [3, 16, 50, 125], shared=False)
     assert sorted(new) == sorted(set(groups.values()))
+
+
+def test_segments_that_another_process_merges_away_are_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "_MOST_RECENT", 1)
+    monkeypatch.setattr(lookups, "_SEGMENTS_A_TIER", 100)
+    calls = make_calls(8, 27)[:6]
+    merged: list[int] = []
+
+    def merge() -> None:
+        if not merged:
+            merged.append(len(list(tmp_path.glob("index/segments/*"))))
+            one.compact()
+
+    list_segments, merge_segments = Journal.segments, vars(lookups)["merge_segments"]
+
+    def list_and_merge(journal: Journal) -> dict[str, int]:
+        listed = list_segments(journal)
+        merge()
+        return listed
+
+    def merge_twice(*arguments: Any) -> bool:
+        merge()
+        return bool(merge_segments(*arguments))
+
+    with Index.open(tmp_path / "index") as one, Index.open(tmp_path / "index") as other:
+        for call in calls[:3]:
+            obey(one, call)
+            one.verify()
+        with monkeypatch.context() as patches:
+            # Between the list of segments and their opening.
+            patches.setattr(Journal, "segments", list_and_merge)
+            found = tell(other)
+        assert (merged, found) == ([3], tell(one))
+        for call in calls[3:]:
+            obey(one, call)
+            one.verify()
+        assert tell(other) == tell(one)
+        merged.clear()
+        with monkeypatch.context() as patches:
+            patches.setattr(lookups, "merge_segments", merge_twice)
+            other.compact()
+        assert (merged, tell(other)) == ([4], tell(one))
 
 
 def test_what_is_looked_up_before_it_is_added_is_new_more_than_once(tmp_path: Path) -> None:
