@@ -7,13 +7,14 @@ taken since, any part is there.
 """
 
 import os
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Self
 from unittest.mock import patch
 
 import apsw
@@ -84,6 +85,18 @@ class Disk:
         self._numbers: dict[str, int] = {}
         self._open_files: dict[int, str] = {}
         self._lock = threading.Lock()
+
+    def keep(self, beside: Any) -> None:
+        """Write what was noted into the folder, for another process, and something beside it."""
+        noted = pickle.dumps((self._events, beside))
+        (self._folder / "events").write_bytes(noted)
+
+    @classmethod
+    def read(cls, folder: Path) -> tuple[Self, Any]:
+        """Read what a process of ours noted."""
+        disk = cls(folder)
+        disk._events, beside = pickle.loads((folder / "events").read_bytes())
+        return disk, beside
 
     def __len__(self) -> int:
         return len(self._events)

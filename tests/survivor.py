@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +24,10 @@ from random import Random
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
+from unittest.mock import patch
 
 import reference
+from disks import Disk
 
 from dedup import DedupError, OutputError, Result, clean_documents
 from dedup.index import lookups
@@ -325,7 +328,7 @@ def _compare(found: dict[str, Any], right: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def fill(say: Say, folder: str) -> None:
+def fill(folder: str) -> None:
     """Use an index on a disk that is full, at every moment at which it may be."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
     filler = Path(folder) / "filler"
@@ -340,9 +343,9 @@ def fill(say: Say, folder: str) -> None:
         try:
             action()
         except OutputError as error:
-            say(f"{what}: {str(error).replace(folder, '')}")
+            print(f"{what}: {str(error).replace(folder, '')}")
         else:
-            say(f"{what}: done")
+            print(f"{what}: done")
 
     texts = _make_texts(Random(1))
     documents = [(f"d{number}", next(texts)) for number in range(400)]
@@ -408,10 +411,43 @@ def fill(say: Say, folder: str) -> None:
             setattr(lookups, name, function)
             filler.unlink()
             go_on(index)
-    say(f"left: {list(path.rglob('.dedup-*'))}")
+    print(f"left: {list(path.rglob('.dedup-*'))}")
+
+
+def record(folder: str) -> None:
+    """Do calls on a disk that is recorded; what is done beside them is done after each."""
+    calls = make_calls(3, 40)
+    # The log of SQLite goes with the index when that is closed, and comes again.
+    again = ("add", [("last", calls[0][1][0][1])])
+    disk = Disk(Path(folder))
+    waiting: list[threading.Thread] = []
+
+    class Later(threading.Thread):
+        """Runs when it is told to, so that what comes between is the same each time."""
+
+        def start(self) -> None:
+            waiting.append(self)
+
+        def join(self, timeout: float | None = None) -> None:
+            while waiting:
+                waiting.pop().run()
+
+    write_often()
+    with disk.recording(), patch.object(threading, "Thread", Later):
+        for some in (calls, [again]):
+            with Index.open(Path(folder) / "new" / "index") as index:
+                for call in some:
+                    obey(index, call)
+                    disk.say("done")
+                    while waiting:
+                        waiting.pop().run()
+    disk.keep([*calls, again])
 
 
 TASKS: dict[str, Task] = {one.__name__: one for one in (work, race, damage, damage_log)}
+
+# Those that have a process of their own, with a disk that is theirs.
+ALONE: dict[str, Callable[[str], None]] = {one.__name__: one for one in (fill, record)}
 
 
 def _fork(name: str, arguments: dict[str, Any]) -> tuple[int, int]:
@@ -477,7 +513,6 @@ def _serve() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        # In name spaces of its own, for it mounts a disk.
-        fill(lambda line: print(line, flush=True), sys.argv[1])
+        ALONE[sys.argv[1]](sys.argv[2])
     else:
         _serve()

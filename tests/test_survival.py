@@ -5,12 +5,10 @@ import shutil
 import struct
 import subprocess
 import sys
-import threading
 from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
-from unittest.mock import patch
 
 import orjson
 import pytest
@@ -21,7 +19,8 @@ from survivor import Call, Kill, Survivors, follow, make_calls, obey, read, tell
 from dedup import DedupError, clean_documents
 from dedup.index import lookups
 from dedup.index.index import Index
-from dedup.index.journal import FORMAT, Journal
+from dedup.index.journal import FORMAT
+from dedup.index.segments import Segment
 
 
 @pytest.fixture
@@ -85,34 +84,11 @@ def test_what_was_acknowledged_survives_five_hundred_kills(tmp_path: Path) -> No
     survive_kills(tmp_path, 500, 2)
 
 
-def record_disk(folder: Path, calls: list[Call]) -> Disk:
-    """Do calls on a disk that is recorded; what is done beside them is done after each."""
-    disk = Disk(folder)
-    waiting: list[threading.Thread] = []
-
-    class Later(threading.Thread):
-        """What comes between is the same each time."""
-
-        def start(self) -> None:
-            waiting.append(self)
-
-        def join(self, timeout: float | None = None) -> None:
-            while waiting:
-                waiting.pop().run()
-
-    with disk.recording(), patch.object(threading, "Thread", Later):
-        with Index.open(folder / "new" / "index") as index:
-            disk.say("open")
-            for call in calls:
-                obey(index, call)
-                disk.say("done")
-                while waiting:
-                    waiting.pop().run()
-        # The WAL is gone with it, and comes again.
-        with Index.open(folder / "new" / "index") as index:
-            index.add([("last", calls[0][1][0][1])])
-            disk.say("done")
-    return disk
+def run_alone(task: str, path: Path, *before: str) -> str:
+    """Do a task in a process that has done nothing else, and return what it says."""
+    script = str(Path(__file__).parent / "survivor.py")
+    command = [*before, sys.executable, script, task, str(path)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def find_loss(
@@ -124,7 +100,7 @@ def find_loss(
     target = folder / "after"
     target.mkdir()
     disk.crash(moment, chooser, target, deaf)
-    done = max(len(disk.said(moment)) - 1, 0)
+    done = disk.said(moment).count(("done",))
     try:
         with Index.open(target / "new" / "index") as index:
             index.verify()
@@ -140,15 +116,16 @@ def find_loss(
 
 @pytest.mark.usefixtures("few_recent")
 def test_what_was_acknowledged_survives_power_loss_at_any_moment(tmp_path: Path) -> None:
-    calls = make_calls(3, 40)
+    (tmp_path / "disk").mkdir()
+    run_alone("record", tmp_path / "disk")
+    disk, calls = Disk.read(tmp_path / "disk")
     states = []
     with Index.open(tmp_path / "other") as other:
         states.append(tell(other))
-        for call in [*calls, ("add", [("last", calls[0][1][0][1])])]:
+        for call in calls:
             obey(other, call)
             states.append(tell(other))
-    (tmp_path / "disk").mkdir()
-    disk = record_disk(tmp_path / "disk", calls)
+    assert disk.said(len(disk)).count(("done",)) == len(calls)
     assert [find_loss(disk, states, number, tmp_path) for number in range(200)] == [None] * 200
     # What would be found, was one thing not brought to the disk.
     for deaf in (
@@ -178,19 +155,16 @@ def test_all_is_made_anew_from_any_number_of_documents(
 
 
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, str(Path(__file__).parent / "survivor.py"), str(tmp_path)]
     # As root, and else as one who is root in there.
     for options in ("-m", "-rm"):
         if subprocess.run(["unshare", options, "true"], check=False).returncode == 0:
             break
     else:
         pytest.skip("no disk can be mounted here")
-    done = subprocess.run(
-        ["unshare", options, *command], check=True, stdout=subprocess.PIPE, text=True
-    )
+    said = run_alone("fill", tmp_path, "unshare", options)
     journal = "/index/journal.sqlite: no room: the disk is full"
     segment = "/index/segments/?.seg: no space left on device"
-    assert re.sub(r"\w{32}", "?", done.stdout).splitlines() == [
+    assert re.sub(r"\w{32}", "?", said).splitlines() == [
         f"create: {journal}",
         f"add: {journal}",
         f"add: {journal}",
@@ -386,12 +360,11 @@ def test_segments_that_another_process_merges_away_are_not_missed(
             merged.append(len(list(tmp_path.glob("index/segments/*"))))
             one.compact()
 
-    list_segments, merge_segments = Journal.segments, vars(lookups)["merge_segments"]
+    open_segment, merge_segments = Segment.open, vars(lookups)["merge_segments"]
 
-    def list_and_merge(journal: Journal) -> dict[str, int]:
-        listed = list_segments(journal)
+    def merge_and_open(path: Path) -> Segment:
         merge()
-        return listed
+        return open_segment(path)
 
     def merge_twice(*arguments: Any) -> bool:
         merge()
@@ -402,8 +375,8 @@ def test_segments_that_another_process_merges_away_are_not_missed(
             obey(one, call)
             one.verify()
         with monkeypatch.context() as patches:
-            # Between the list of segments and their opening.
-            patches.setattr(Journal, "segments", list_and_merge)
+            # They are listed, and not open yet.
+            patches.setattr(Segment, "open", merge_and_open)
             found = tell(other)
         assert (merged, found) == ([3], tell(one))
         for call in calls[3:]:
