@@ -390,9 +390,13 @@ def fill(folder: str) -> None:
         go_on(index)
     # Nothing of SQLite's own is there now, and there is no room for it.
     take()
-    with Index.open(path) as index:
-        check(index)
-        refuse("add", partial(add, index, 50))
+
+    def look() -> None:
+        with Index.open(path) as index:
+            check(index)
+            refuse("add", partial(add, index, 50))
+
+    refuse("open", look)
     filler.unlink()
     write_often(postings=1500)
     for name in ("write_segment", "merge_segments"):

@@ -171,6 +171,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
         f"compact: {segment}",
         f"add: {journal}",
         f"add: {journal}",
+        "open: done",
         f"write_segment: {segment}",
         f"merge_segments: {segment}",
         "left: []",
