@@ -429,7 +429,8 @@ def answer(index: Index) -> list[Any]:
     probe = " ".join(text for _, text in documents[::-1])
     found = [one for name, _ in documents if (one := index.get(name))]
     found += index.check([("probe", probe)])
-    return [one.to_mapping() for one in found]
+    kept = ("document", "text", "duplicates")
+    return [{field: one.to_mapping()[field] for field in kept} for one in found]
 
 
 @pytest.mark.parametrize("kept", [None, *FORMATS], ids=lambda one: one.name if one else "now")
