@@ -163,9 +163,9 @@ def _list_meetings(
 
 
 @kernel
-def _count_owners(owners, counts):
-    for owner in owners:
-        counts[owner] += 1
+def _count_later(owners, is_first, counts):
+    for i in range(len(owners)):
+        counts[owners[i]] += not is_first[i]
 
 
 @kernel
@@ -339,8 +339,9 @@ def propose_stretches(
         scratch.keep_to_room()
 
     run_slices(group, parts, threads)
-    for _, _, owners in groups:
-        _count_owners(owners.values, known)
+    # Runs that stand in an earlier unit too: what comes later has no say.
+    for _, is_first, owners in groups:
+        _count_later(owners.values, is_first.values, known)
     # Of four leaders that share a run, three share too few.
     asks = asks & (known >= LEAST_SHARE * runs.counts) & (known > 0)
     documents = find_documents(units, leaders, scratch)

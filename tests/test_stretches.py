@@ -573,3 +573,18 @@ def test_runs_do_not_depend_on_what_stands_beside() -> None:
     for number, column in enumerate(together):
         parts = np.concatenate([one[number] for one in alone])
         assert column.tolist() == parts.tolist()  # type: ignore[attr-defined]
+
+
+def test_what_comes_later_has_no_say() -> None:
+    texts = [
+        "u kakusu gudu nifomu nu m\n"
+        "Fe putuma vemiveda lone mosu kakusu gudu nifomu nu mu mo navudide buna tusilege dolo "
+        "kakopa mi ta\nfonam",
+        "Fe putuma vemiveda lone mosu kakusu gudu nifomu nu mu mo navudide buna tusilege "
+        "dolosoto mudilibe dosabe faba kakopa mi ta.",
+        # Has runs of the second that the first has not.
+        "ibe dosabe faba kakopa mi",
+    ]
+    documents = [(str(number), text) for number, text in enumerate(texts)]
+    alone, whole = clean_documents(documents[:2]), clean_documents(documents)
+    assert [one.duplicates for one in whole[:2]] == [one.duplicates for one in alone]
