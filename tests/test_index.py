@@ -348,7 +348,7 @@ def test_an_index_made_otherwise_is_refused_with_what_differs(tmp_path: Path) ->
     made: list[tuple[str, Any, str]] = [
         ("unicode", "9.0", r"was made with unicode 9\.0; here it is 16"),
         ("signatures", "other", "was made with signatures other; here it is affine32"),
-        ("format", 99, "has format 99; this version reads 1"),
+        ("format", 99, "has format 99; this version reads 2"),
     ]
     for fact, value, told in made:
         copy = tmp_path / fact

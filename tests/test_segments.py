@@ -27,6 +27,7 @@ from dedup.index.segments import (
     Segment,
     checksum_words,
     find_in_all,
+    measure_in_all,
     merge_segments,
     sort_postings,
     write_segment,
@@ -81,9 +82,9 @@ def names(folder: Path) -> list[str]:
 def read_postings(path: Path) -> list[Posting]:
     """Read a file as FORMAT.md describes it, with nothing of ours."""
     data = path.read_bytes()
-    magic, version, width, count, block, least, most, size, table_sum = struct.unpack_from(
-        "<8sIIQQqqQQ", data
-    )
+    header = struct.unpack_from("<8sIIQQqqQQQQ", data)
+    magic, version, width, count, block, least, most, size, table_sum = header[:9]
+    measure_count, measure_table_sum = header[9:]
     blocks = -(-count // 4096)
 
     def padded(length: int) -> int:
@@ -91,9 +92,12 @@ def read_postings(path: Path) -> list[Posting]:
 
     keys_at = 4096 + padded(8 * (3 * blocks + 1))
     units_at = keys_at + padded(8 * count)
-    assert (magic, version, block) == (bytes.fromhex("89445345470D0A1A"), 1, 4096)
-    assert size == len(data) == units_at + padded(width * count)
-    assert data[64:4088] == bytes(4024)
+    measures_at = units_at + padded(width * count)
+    measure_table_at = measures_at + padded(80 * measure_count)
+    measure_blocks = -(-measure_count // 512)
+    assert (magic, version, block) == (bytes.fromhex("89445345470D0A1A"), 2, 4096)
+    assert size == len(data) == measure_table_at + padded(8 * (2 * measure_blocks + 1))
+    assert data[80:4088] == bytes(4008)
     assert struct.unpack_from("<Q", data, 4088)[0] == xxhash.xxh64_intdigest(data[:4088])
     assert table_sum == xxhash.xxh64_intdigest(data[4096:keys_at])
     keys = struct.unpack_from(f"<{count}Q", data, keys_at)
@@ -105,14 +109,36 @@ def read_postings(path: Path) -> list[Posting]:
     for i in range(blocks):
         start, stop = keys_at + 32768 * i, min(keys_at + 32768 * (i + 1), units_at)
         assert sums[i] == xxhash.xxh64_intdigest(data[start:stop])
-        start, stop = units_at + 4096 * width * i, min(units_at + 4096 * width * (i + 1), size)
+        start = units_at + 4096 * width * i
+        stop = min(units_at + 4096 * width * (i + 1), measures_at)
         assert sums[blocks + i] == xxhash.xxh64_intdigest(data[start:stop])
+    assert measure_table_sum == xxhash.xxh64_intdigest(data[measure_table_at:])
+    table = struct.unpack_from(f"<{2 * measure_blocks + 1}Q", data, measure_table_at)
+    measured = [row[0] for row in read_measures(path)]
+    assert table[: measure_blocks + 1] == (*measured[::512], measured[-1] if measured else 0)
+    for i in range(measure_blocks):
+        start = measures_at + 40960 * i
+        checked = data[start : min(start + 40960, measure_table_at)]
+        assert table[measure_blocks + 1 + i] == xxhash.xxh64_intdigest(checked)
     if count:
         assert (min(units), max(units)) == (least, most)
         assert width == (4 if most - least < 2**32 else 8)
     else:
         assert (least, most, width) == (0, -1, 4)
     return list(zip(keys, units, strict=True))
+
+
+def read_measures(path: Path) -> list[tuple[int, ...]]:
+    """Read the measures of a file as FORMAT.md describes it."""
+    data = path.read_bytes()
+    width, count = struct.unpack_from("<IQ", data, 12)
+    (measure_count,) = struct.unpack_from("<Q", data, 64)
+    at = 4096 + sum(
+        -(-length // 4096) * 4096
+        for length in (8 * (3 * -(-count // 4096) + 1), 8 * count, width * count)
+    )
+    words = struct.unpack_from(f"<{10 * measure_count}Q", data, at)
+    return [tuple(words[i : i + 10]) for i in range(0, len(words), 10)]
 
 
 keys_drawn = st.one_of(
@@ -168,7 +194,7 @@ def test_what_is_found_is_what_a_dictionary_holds(
                 for first in range(0, len(part), 3):
                     recent.add(*to_columns(part[first : first + 3]))
                 assert recent.count == len(part)
-                assert [list(column) for column in recent.columns()] == [
+                assert [list(column) for column in recent.columns()[:2]] == [
                     list(column) for column in to_columns(sorted(part))
                 ]
                 sources.append(recent)
@@ -194,6 +220,64 @@ def test_what_is_found_is_what_a_dictionary_holds(
             if not is_recent and any(first <= unit < stop for first, stop in live)
         )
     shutil.rmtree(folder)
+
+
+def make_measures(units: NDArray[np.int64], seed: int = 21) -> NDArray[np.uint64]:
+    """Make measures that tell of which unit they are."""
+    made = np.random.default_rng(seed).integers(0, MOST_KEY, (len(units), 10), np.uint64)
+    made[:, 0] = units
+    made[:, 1] = units % 1000
+    return made
+
+
+@pytest.mark.parametrize("width", [1, 2**33])
+def test_measures_are_found_and_merged(width: int, tmp_path: Path) -> None:
+    chooser = np.random.default_rng(20)
+    units = chooser.choice(9000, 4000, replace=False) * width
+    measures = make_measures(units)
+    keys = chooser.integers(0, MOST_KEY, len(units), np.uint64)
+    # Numbers that follow one another, and some that come later; and no measure at all.
+    owner = np.where(units < 5000 * width, units // width // 1700, chooser.integers(0, 4, 4000))
+    expected = {int(row[0]): row[1:].tolist() for row in measures}
+    recent = Recent()
+    wanted = np.arange(-1, 9001) * width
+    with ExitStack() as stack:
+        files = []
+        for number in range(4):
+            rows = np.flatnonzero(owner == number)
+            some = (keys[rows], units[rows], measures[rows])
+            if number == 3:
+                for part in np.array_split(rows, 5):
+                    recent.add(keys[part], units[part], measures[part])
+                assert recent.byte_count == 96 * len(rows)
+                found = sorted(row.tolist() for row in some[2])
+                assert recent.columns()[2].tolist() == found
+                continue
+            path = tmp_path / f"{number}"
+            write_segment(path, *some)
+            read_postings(path)
+            assert read_measures(path) == sorted(tuple(row.tolist()) for row in some[2])
+            files.append(stack.enter_context(Segment.open(path)))
+        write_segment(tmp_path / "none", keys, units)
+        files.append(stack.enter_context(Segment.open(tmp_path / "none")))
+        sizes, maps = measure_in_all([*files, recent], wanted)
+        assert {
+            unit: [size, *found]
+            for unit, size, found in zip(
+                wanted.tolist(), sizes.tolist(), maps.tolist(), strict=True
+            )
+            if size >= 0
+        } == expected
+        live = to_ranges([(3 * width, 2000 * width), (2500 * width, 8000 * width)])
+        assert merge_segments(files, tmp_path / "merged", *live)
+        left = sorted(
+            tuple(row.tolist())
+            for row, number in zip(measures, owner.tolist(), strict=True)
+            if number < 3 and np.any((live[0] <= row[0]) & (row[0] < live[1]))
+        )
+        read_postings(tmp_path / "merged")
+        assert read_measures(tmp_path / "merged") == left
+        assert len(left) > 1500
 
 
 CHOOSER = np.random.default_rng(11)
@@ -394,23 +478,33 @@ def test_recent_postings_are_their_own_copy_and_searches_see_whole_batches() -> 
 def whole(tmp_path: Path) -> Path:
     """A file of three blocks, of which the last is not full."""
     units = np.random.default_rng(16).integers(50, 2**31, MANY - BLOCK)
-    write_segment(tmp_path / "whole", SHAPES["even"][: MANY - BLOCK], units)
+    measures = make_measures(np.arange(50, 1300))
+    write_segment(tmp_path / "whole", SHAPES["even"][: MANY - BLOCK], units, measures)
     return tmp_path / "whole"
 
 
 def test_a_flipped_bit_is_found_wherever_it_is(whole: Path, tmp_path: Path) -> None:
     data = whole.read_bytes()
     keys_at, units_at = 2 * PAGE, 2 * PAGE + -(-8 * (MANY - BLOCK) // PAGE) * PAGE
-    edges = [0, 7, 8, 11, 12, 16, 63, 64, 4087, 4088, PAGE - 1, PAGE, keys_at - 1, keys_at]
+    measures_at = units_at + -(-4 * (MANY - BLOCK) // PAGE) * PAGE
+    edges = [0, 7, 8, 11, 12, 16, 63, 64, 79, 80, 4087, 4088, PAGE - 1, PAGE, keys_at - 1, keys_at]
     edges += [keys_at + 32767, keys_at + 32768, units_at - 1, units_at, len(data) - 1]
+    edges += [measures_at - 1, measures_at, measures_at + 40960, len(data) - PAGE - 1]
     places = edges + np.random.default_rng(17).integers(0, len(data), 150).tolist()
     keys = np.sort(SHAPES["even"][: MANY - BLOCK])
     live = to_ranges(EVERY)
+    measured = np.arange(40, 1310)
     with Segment.open(whole) as segment:
         expected = segment.find(keys, 5, *live)
+        sizes, maps = measure_in_all([segment], measured)
+
+    def search(segment: Segment) -> None:
+        segment.find(keys, 5, *live)
+        measure_in_all([segment], measured)
+
     broken = tmp_path / "broken"
     tasks: list[Callable[[Segment], object]] = [
-        lambda segment: segment.find(keys, 5, *live),
+        search,
         Segment.verify,
         lambda segment: merge_segments([segment], tmp_path / "merged", *live),
     ]
@@ -436,6 +530,10 @@ def test_a_flipped_bit_is_found_wherever_it_is(whole: Path, tmp_path: Path) -> N
                     first, last = expected[0][row], expected[0][row + 1]
                     assert offsets.tolist() == [0, last - first]
                     assert units.tolist() == expected[1][first:last].tolist()
+                for at in (9, 10, 700, 1259, 1260):
+                    found = measure_in_all([segment], measured[at : at + 1])
+                    assert found[0] == sizes[at]
+                    assert sizes[at] < 0 or np.array_equal(found[1][0], maps[at])
         except InputError:
             pass
     assert names(tmp_path) == ["broken", "whole"]
@@ -479,20 +577,20 @@ def test_a_file_that_shrinks_while_it_is_merged_is_refused(whole: Path, tmp_path
 
 def test_files_of_another_kind_or_version_are_refused(whole: Path, tmp_path: Path) -> None:
     data = bytearray(whole.read_bytes())
-    struct.pack_into("<I", data, 8, 2)
+    struct.pack_into("<I", data, 8, 3)
     struct.pack_into("<Q", data, 4088, xxhash.xxh64_intdigest(bytes(data[:4088])))
     whole.write_bytes(data)
     with pytest.raises(InputError) as caught:
         Segment.open(whole)
-    assert caught.value.reason == "has format version 2, expected 1"
+    assert caught.value.reason == "has format version 3, expected 2"
     # Fields that no writer writes, with a checksum that is right.
     for at, value in ((12, 3), (16, 9), (24, 1), (48, 1)):
         data = bytearray(whole.read_bytes())
-        struct.pack_into("<I", data, 8, 1)
+        struct.pack_into("<I", data, 8, 2)
         struct.pack_into("<I", data, at, value)
         struct.pack_into("<Q", data, 4088, xxhash.xxh64_intdigest(bytes(data[:4088])))
         (tmp_path / "odd").write_bytes(data)
-        with pytest.raises(InputError, match="damaged: header, bytes 0 to 64"):
+        with pytest.raises(InputError, match="damaged: header, bytes 0 to 80"):
             Segment.open(tmp_path / "odd")
     for content in (b"text", b"text" * 5000, b"\0" * 9000):
         (tmp_path / "foreign").write_bytes(content)
@@ -513,7 +611,7 @@ def test_the_bytes_of_a_file_do_not_change(tmp_path: Path) -> None:
     assert found == GOLDEN
 
 
-GOLDEN = ["537f7cc96f3d4e24", "396632e09b13a03a", "67591619aebca35a"]
+GOLDEN = ["e41749acb9214fa3", "4d6de152b31f89cd", "dddecb518dbbf526"]
 
 
 def test_a_closed_segment_is_not_searched_but_a_search_ends_well(whole: Path) -> None:

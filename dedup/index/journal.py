@@ -23,7 +23,7 @@ from dedup.errors import InputError
 from dedup.index.databases import Database
 from dedup.units import Units
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 # Values that one statement asks for.
 _VALUES_AT_ONCE: Final = 500
@@ -46,8 +46,7 @@ CREATE TABLE documents (
     chars {whole} NOT NULL,
     duplicates {whole} NOT NULL,
     checksum {blob} NOT NULL,
-    text {blob} NOT NULL,
-    units {blob} NOT NULL,
+    body {blob} NOT NULL,
     rows {blob} NOT NULL
 );
 CREATE INDEX documents_by_age ON documents (added);
@@ -88,7 +87,9 @@ ROW: Final = np.dtype(
 """A row of the map: the unit of its document, the document of its canonical, where
 that stands in code points, and the rest as the map has it."""
 
-_COLUMNS: Final = "number, id, changed, unit_count, checksum, text, units, rows"
+_NO_ROWS: Final = np.empty(0, ROW)
+
+_COLUMNS: Final = "number, id, unit_count, body, checksum, rows"
 
 # A duplicate whose text stands in an earlier unit, which has the keys of both; beside
 # the states that the law knows.
@@ -328,11 +329,11 @@ class Journal:
         InputError
             When one of them is damaged.
         """
-        versions = self._ask("SELECT number, changed FROM documents WHERE number IN ({})", numbers)
-        return self._fetch(versions)
+        rows = self._ask(f"SELECT {_COLUMNS} FROM documents WHERE number IN ({{}})", numbers)
+        return sorted((self._unpack(*row) for row in rows), key=_number)
 
     def documents_of(self, units: Positions) -> list[Record]:
-        """Return the documents that units stand in, in order.
+        """Return the documents that units stand in, in order, without their rows.
 
         Parameters
         ----------
@@ -350,7 +351,20 @@ class Journal:
             some = wanted[first : first + _VALUES_AT_ONCE]
             values = ",".join(["(CAST(? AS BIGINT))"] * len(some))
             versions.update(self.database.execute(statement.format(values), some))
-        return self._fetch(sorted(versions.items()))
+        found, missing = [], []
+        for number, changed in versions.items():
+            record = self._cache.get(number, changed)
+            if record:
+                found.append(record)
+            else:
+                missing.append(number)
+        for row in self._ask(
+            "SELECT number, id, unit_count, body FROM documents WHERE number IN ({})", missing
+        ):
+            record = self._unpack_body(*row)
+            self._cache.put(record, versions[record.number])
+            found.append(record)
+        return sorted(found, key=_number)
 
     def documents_after(self, number: int, count: int) -> list[Record]:
         """Return some documents behind one, in order."""
@@ -359,20 +373,6 @@ class Journal:
             (number, count),
         )
         return [self._unpack(*row) for row in rows]
-
-    def _fetch(self, versions: Sequence[tuple[int, int]]) -> list[Record]:
-        found, missing = [], []
-        for number, changed in versions:
-            record = self._cache.get(number, changed)
-            if record:
-                found.append(record)
-            else:
-                missing.append(number)
-        for row in self._ask(f"SELECT {_COLUMNS} FROM documents WHERE number IN ({{}})", missing):
-            record = self._unpack(*row)
-            self._cache.put(record, row[2])
-            found.append(record)
-        return sorted(found, key=_number)
 
     def _ask(self, statement: str, values: Sequence[Any]) -> list[Any]:
         """Ask for rows that have one of some values."""
@@ -388,7 +388,7 @@ class Journal:
         change = facts.last_change
         chars = [_count_chars(one.text) for one in records]
         self.database.execute_many(
-            "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     one.number,
@@ -399,8 +399,7 @@ class Journal:
                     chars[i - 1],
                     len(one.rows),
                     checksum,
-                    self._packer.compress(one.text),
-                    self._pack_units(one),
+                    self._pack_body(one),
                     self._seal(one.rows.tobytes(), _place(one)),
                 )
                 for i, (one, checksum) in enumerate(zip(records, checksums, strict=True), 1)
@@ -430,12 +429,11 @@ class Journal:
         packed = b"".join(part.astype("<i8").tobytes() for part in parts)
         self._log([(JUDGED, record.number, packed)])
         self.database.execute(
-            "UPDATE documents SET changed = ?, duplicates = ?, units = ?, rows = ? "
-            "WHERE number = ?",
+            "UPDATE documents SET changed = ?, duplicates = ?, body = ?, rows = ? WHERE number = ?",
             (
                 self.facts.last_change,
                 len(record.rows),
-                self._pack_units(record),
+                self._pack_body(record),
                 self._seal(record.rows.tobytes(), _place(record)),
                 record.number,
             ),
@@ -598,9 +596,10 @@ class Journal:
             ],
         )
 
-    def _pack_units(self, record: Record) -> bytes:
+    def _pack_body(self, record: Record) -> bytes:
         parts = (record.starts.astype("<i8"), record.stops.astype("<i8"), record.states)
-        return self._seal(b"".join(part.tobytes() for part in parts), _place(record))
+        data = b"".join(part.tobytes() for part in parts)
+        return self._seal(data + record.text, _place(record))
 
     def _seal(self, data: bytes, place: tuple[object, ...]) -> bytes:
         """Pack data, with a checksum of it and of where it belongs."""
@@ -616,35 +615,25 @@ class Journal:
         return whole[8:]
 
     def _unpack(
-        self,
-        number: int,
-        name: str,
-        changed: int,
-        unit_count: int,
-        checksum: bytes,
-        text: bytes,
-        units: bytes,
-        rows: bytes,
+        self, number: int, name: str, unit_count: int, body: bytes, checksum: bytes, rows: bytes
     ) -> Record:
-        del changed
-        place = (number, name, unit_count)
+        record = self._unpack_body(number, name, unit_count, body)
         try:
-            packed, whole = self._unseal(bytes(units), place), self._unseal(bytes(rows), place)
-            unpacked = self._unpacker.decompress(bytes(text))
-        except (_Damage, zstandard.ZstdError):
-            raise InputError(self.database.name, f"document {name!r} is damaged") from None
-        if check_text(unpacked) != bytes(checksum):
+            whole = self._unseal(bytes(rows), _place(record))
+        except _Damage:
+            whole = None
+        if whole is None or check_text(record.text) != bytes(checksum):
             raise InputError(self.database.name, f"document {name!r} is damaged")
-        spans = np.frombuffer(packed, "<i8", 2 * unit_count)
-        return Record(
-            number,
-            name,
-            unpacked,
-            spans[:unit_count],
-            spans[unit_count:],
-            np.frombuffer(packed, np.uint8, unit_count, 16 * unit_count),
-            np.frombuffer(whole, ROW),
-        )
+        return replace(record, rows=np.frombuffer(whole, ROW))
+
+    def _unpack_body(self, number: int, name: str, unit_count: int, body: bytes) -> Record:
+        try:
+            data = self._unseal(bytes(body), (number, name, unit_count))
+        except _Damage:
+            raise InputError(self.database.name, f"document {name!r} is damaged") from None
+        starts, stops = np.frombuffer(data, "<i8", 2 * unit_count).reshape(2, -1)
+        states = np.frombuffer(data, np.uint8, unit_count, 16 * unit_count)
+        return Record(number, name, data[17 * unit_count :], starts, stops, states, _NO_ROWS)
 
 
 class _Damage(Exception):  # noqa: N818

@@ -40,11 +40,13 @@ from dedup.index.segments import (
     Segment,
     Snapshot,
     find_in_all,
+    measure_in_all,
     merge_segments,
     sync_folder,
     write_segment,
 )
 from dedup.options import Options
+from dedup.shingles import Sets
 
 # Postings in memory at most, 32 MB, before they are written to a segment; those that are
 # worth one when an index is closed; and segments of a tier, each tier four times as large
@@ -114,6 +116,10 @@ class View:
         return find_in_all(
             self.sources, keys, most, *_list_live(self.gaps, self.stop), self.threads
         )
+
+    def measure(self, units: Positions) -> Sets:
+        """Return what is known of the shingles of units: int64[n], rising; -1 for nothing."""
+        return Sets(*measure_in_all(self.sources, units))
 
     def without(self, ranges: NDArray[np.int64]) -> "View":
         """Return it without some units, int64[n, 2]."""

@@ -1,7 +1,8 @@
 """Postings: the keys under which units are found again, and what was found.
 
 A unit has a key for its folded text, one for each band and one for each run of
-shingles that is sampled. All kinds stand in one order of keys.
+shingles that is sampled. All kinds stand in one order of keys. Of units that others
+are held against the measure of their shingles stands beside them.
 """
 
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 from dedup.columns import Flags, Positions, Texts
 from dedup.descriptions import describe_all
 from dedup.folding import fold_spans
+from dedup.index.segments import MEASURE_WORDS
 from dedup.kernels import kernel
 from dedup.options import Options
 from dedup.orders import order_hashes
-from dedup.shingles import Runs, hash_shingles, sample_runs, shorten_runs
+from dedup.shingles import Runs, Sets, hash_shingles, measure_sets, sample_runs, shorten_runs
 from dedup.signatures import hash_bands, sign
 from dedup.slices import cut_slices, map_slices
 from dedup.units import Units
@@ -45,6 +47,8 @@ class UnitKeys:
         bool[n], whether a unit is looked for in stretches.
     lengths
         int64[n], bytes of the units.
+    sets
+        Of their shingles.
     """
 
     units: Positions
@@ -53,6 +57,7 @@ class UnitKeys:
     runs: Runs
     asks: Flags
     lengths: Positions
+    sets: Sets
 
     def put(self, leaders: Flags, staying: Flags, first: Positions) -> "Postings":
         """Put units under their keys.
@@ -67,7 +72,11 @@ class UnitKeys:
             int64[n], the number that each unit is known by.
         """
         of_runs = np.repeat(leaders, self.runs.counts)
-        numbers = np.broadcast_to(first[staying], (len(self.bands), int(np.count_nonzero(staying))))
+        count = int(np.count_nonzero(staying))
+        numbers = np.broadcast_to(first[staying], (len(self.bands), count))
+        measures = np.empty((count, MEASURE_WORDS), np.uint64)
+        measures[:, 0], measures[:, 1] = first[staying], self.sets.sizes[staying]
+        measures[:, 2:] = self.sets.maps[staying]
         return Postings(
             np.concatenate(
                 [self.texts[leaders], self.bands[:, staying].ravel(), self.runs.keys[of_runs]]
@@ -75,6 +84,7 @@ class UnitKeys:
             np.concatenate(
                 [first[leaders], numbers.ravel(), np.repeat(first, self.runs.counts)[of_runs]]
             ),
+            measures,
         )
 
 
@@ -87,10 +97,13 @@ class Postings(NamedTuple):
         uint64[n]
     units
         int64[n]
+    measures
+        uint64[m, MEASURE_WORDS], of those that stand under bands.
     """
 
     keys: NDArray[np.uint64]
     units: Positions
+    measures: NDArray[np.uint64]
 
 
 def make_keys(texts: Texts, units: Units, options: Options, threads: int = 1) -> UnitKeys:
@@ -99,7 +112,7 @@ def make_keys(texts: Texts, units: Units, options: Options, threads: int = 1) ->
     rows = described.units
     starts, stops = units.starts[rows], units.stops[rows]
 
-    def make(first: int, last: int) -> tuple[NDArray[np.uint64], Runs]:
+    def make(first: int, last: int) -> tuple[NDArray[np.uint64], Runs, Sets]:
         folded = fold_spans(texts.data, starts[first:last], stops[first:last])
         shingles = hash_shingles(folded, options)
         signatures = sign(shingles, options.num_perm, options.bands * options.rows)
@@ -107,17 +120,22 @@ def make_keys(texts: Texts, units: Units, options: Options, threads: int = 1) ->
         return (
             hash_bands(signatures, numbers, options.bands, options.rows),
             sample_runs(folded, shingles, options),
+            measure_sets(folded, options),
         )
 
     parts = list(map_slices(make, cut_slices(stops - starts), threads))
-    bands = [band for band, _ in parts]
+    bands = [band for band, *_ in parts]
     return UnitKeys(
         rows,
         described.fingerprints ^ _TEXT,
         np.concatenate([np.empty((options.bands, 0), np.uint64), *bands], axis=-1) ^ _BAND,
-        _join_runs([run for _, run in parts]),
+        _join_runs([run for _, run, _ in parts]),
         described.long,
         stops - starts,
+        Sets(
+            np.concatenate([np.empty(0, np.int64), *(sets.sizes for *_, sets in parts)]),
+            np.concatenate([np.empty((0, 8), np.uint64), *(sets.maps for *_, sets in parts)]),
+        ),
     )
 
 

@@ -2,8 +2,10 @@
 
 A posting says that a unit stands under a key: a band key, good as random, and
 the number of a unit. Postings are sorted by key and unit; the same one may
-stand twice and then counts twice. `FORMAT.md` describes every byte of a
-segment's file; no byte of it is believed before its checksum was compared.
+stand twice and then counts twice. Beside them stand measures: what bounds how
+alike two units can be, so that most that share a key are never fetched.
+`FORMAT.md` describes every byte of a segment's file; no byte of it is believed
+before its checksum was compared.
 
 What to write, when to merge and which units are live is decided elsewhere.
 """
@@ -14,7 +16,7 @@ import os
 import secrets
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -33,10 +35,14 @@ from dedup.streams import describe
 
 Keys = NDArray[np.uint64]
 
+MEASURE_WORDS = 10
+"""Words of a measure: the number of a unit, how many shingles it has, and their map of
+512 bits; see `dedup.shingles.Sets`."""
+
 # The first byte is no ASCII, and the line breaks tell of a copy made as text.
 _MAGIC = b"\x89DSEG\r\n\x1a"
-_VERSION = 1
-_HEADER = struct.Struct("<8sIIQQqqQQ")
+_VERSION = 2
+_HEADER = struct.Struct("<8sIIQQqqQQQQ")
 _CHECKSUM = struct.Struct("<Q")
 _PAGE_BYTES = 4096
 
@@ -44,6 +50,14 @@ _PAGE_BYTES = 4096
 # checksum in 3 microseconds, and the table of blocks takes 0.006 bytes a posting.
 _BLOCK = 4096
 _BLOCK_SHIFT = 12
+
+# Measures in a block, 40 KiB of them.
+_MEASURE_BLOCK = 512
+_MEASURE_SHIFT = 9
+_MEASURE_BYTES = 8 * MEASURE_WORDS
+
+# Blocks of measures that are read at once when segments are merged.
+_MEASURES_READ = 64
 
 # Keys that are looked up together: each step touches memory for all of them, so
 # that the processor waits for many places at once. One by one, 1000 absent keys
@@ -109,6 +123,40 @@ class _Columns(NamedTuple):
     unit_sums: Keys
     key_checked: NDArray[np.uint8]
     unit_checked: NDArray[np.uint8]
+
+
+class _Measures(NamedTuple):
+    """Measures in the order of their units, as the kernels take them.
+
+    Attributes
+    ----------
+    rows
+        uint64[n, MEASURE_WORDS]
+    words
+        uint64[w], the same and the zeros behind it, as checksums take them.
+    fences
+        uint64[block_count + 1], the first unit of each block, and the greatest.
+    sums
+        uint64[block_count], checksums.
+    checked
+        uint8[block_count]; see `_Columns`.
+    """
+
+    rows: Keys
+    words: Keys
+    fences: Keys
+    sums: Keys
+    checked: NDArray[np.uint8]
+
+    @classmethod
+    def from_sorted(cls, rows: Keys) -> Self:
+        """Take rows in memory, where nothing has to be checked."""
+        block_count = -(-len(rows) // _MEASURE_BLOCK)
+        fences = np.concatenate([rows[::_MEASURE_BLOCK, 0], rows[-1:, 0]])
+        sums = np.zeros(block_count, np.uint64)
+        rows = _frozen(rows)
+        words = rows.reshape(-1)
+        return cls(rows, words, _frozen(fences), _frozen(sums), np.ones(block_count, np.uint8))
 
 
 class _Live(NamedTuple):
@@ -374,6 +422,51 @@ def _fill_found(columns, firsts, stops, places, offsets, found):
 
 
 @kernel
+def _find_measures(measures, units, sizes, maps):
+    """Write size and map of units that have a measure here; return the damaged block or -1."""
+    rows, fences = measures.rows, measures.fences
+    block_count = np.int64(len(measures.sums))
+    if block_count == 0:
+        return np.int64(-1)
+    for i in range(len(units)):
+        unit = np.uint64(units[i])
+        if sizes[i] >= 0 or unit < fences[0] or unit > fences[block_count]:
+            continue
+        # The last block that begins at or before the unit.
+        low = np.int64(0)
+        high = block_count
+        while high - low > 1:
+            middle = (low + high) >> 1
+            if fences[middle] <= unit:
+                low = middle
+            else:
+                high = middle
+        if not measures.checked[low]:
+            if not _is_whole(measures.words, measures.sums, low, _MEASURE_BLOCK * MEASURE_WORDS):
+                return low
+            measures.checked[low] = 1
+        first = low << _MEASURE_SHIFT
+        last = min(first + _MEASURE_BLOCK, np.int64(len(rows)))
+        # Mostly they are all there, one behind the other.
+        place = min(first + np.int64(unit - rows[first, 0]), last - 1)
+        if rows[place, 0] != unit:
+            last = place
+            while first < last:
+                middle = (first + last) >> 1
+                if rows[middle, 0] < unit:
+                    first = middle + 1
+                else:
+                    last = middle
+            place = first
+            if rows[place, 0] != unit:
+                continue
+        sizes[i] = np.int64(rows[place, 1])
+        for word in range(MEASURE_WORDS - 2):
+            maps[i, word] = rows[place, 2 + word]
+    return np.int64(-1)
+
+
+@kernel
 def _count_merged(counts, most, offsets):
     """Add up what several sources found for each key, up to the most of it."""
     offsets[0] = 0
@@ -603,10 +696,19 @@ def _seal(keys, unit_words, count, unit_block_words, fences, key_sums, unit_sums
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the sections of a file stand, in bytes from its start."""
+    """Where the sections of a file stand, in bytes from its start.
+
+    Attributes
+    ----------
+    count, width
+        Postings, and bytes of a unit.
+    measure_count
+        Measures.
+    """
 
     count: int
     width: int
+    measure_count: int = 0
 
     @property
     def block_count(self) -> int:
@@ -621,8 +723,20 @@ class _Layout:
         return self.keys_at + _padded(8 * self.count)
 
     @property
-    def byte_count(self) -> int:
+    def measures_at(self) -> int:
         return self.units_at + _padded(self.width * self.count)
+
+    @property
+    def measure_blocks(self) -> int:
+        return -(-self.measure_count // _MEASURE_BLOCK)
+
+    @property
+    def measure_table_at(self) -> int:
+        return self.measures_at + _padded(_MEASURE_BYTES * self.measure_count)
+
+    @property
+    def byte_count(self) -> int:
+        return self.measure_table_at + _padded(8 * (2 * self.measure_blocks + 1))
 
     @property
     def unit_type(self) -> str:
@@ -631,14 +745,21 @@ class _Layout:
     def describe_part(self, part: int) -> str:
         """Name a block of keys or units, by the number that kernels give it."""
         block, of_units = divmod(part, 2)
-        at, stop, size = (self.keys_at, self.units_at, 8 * _BLOCK)
         if of_units:
-            at, stop, size = (self.units_at, self.byte_count, self.width * _BLOCK)
-        start = at + block * size
-        return (
-            f"damaged: block {block} of the {'units' if of_units else 'keys'}, "
-            f"bytes {start} to {min(start + size, stop)}"
-        )
+            place = (self.units_at, self.measures_at, self.width * _BLOCK)
+        else:
+            place = (self.keys_at, self.units_at, 8 * _BLOCK)
+        return _describe_block(block, "units" if of_units else "keys", *place)
+
+    def describe_measures(self, block: int) -> str:
+        """Name a block of measures."""
+        size = _MEASURE_BYTES * _MEASURE_BLOCK
+        return _describe_block(block, "measures", self.measures_at, self.measure_table_at, size)
+
+
+def _describe_block(block: int, section: str, at: int, stop: int, size: int) -> str:
+    start = at + block * size
+    return f"damaged: block {block} of the {section}, bytes {start} to {min(start + size, stop)}"
 
 
 @dataclass(frozen=True)
@@ -654,11 +775,12 @@ class _Postings:
     """
 
     columns: _Columns
+    measures: _Measures
     source: str
     layout: _Layout
 
     @classmethod
-    def from_sorted(cls, keys: Keys, units: Positions) -> Self:
+    def from_sorted(cls, keys: Keys, units: Positions, measures: Keys) -> Self:
         """Take sorted columns in memory, where nothing has to be checked."""
         layout = _Layout(len(keys), 8)
         checked = np.ones(layout.block_count, np.uint8)
@@ -666,7 +788,13 @@ class _Postings:
         fences = _frozen(np.concatenate([keys[::_BLOCK], keys[-1:]]))
         keys, units = _frozen(keys), _frozen(units)
         columns = _Columns(keys, units, keys, len(keys), 0, fences, sums, sums, checked, checked)
-        return cls(columns, "memory", layout)
+        return cls(columns, _Measures.from_sorted(measures), "memory", layout)
+
+    def measure(self, units: Positions, sizes: Positions, maps: Keys) -> None:
+        """Write size and map of units that have a measure here and none yet."""
+        damaged = _find_measures(self.measures, units, sizes, maps)
+        if damaged >= 0:
+            raise InputError(self.source, self.layout.describe_measures(damaged))
 
     def find(
         self, keys: Keys, most: Positions, firsts: Positions, stops: Positions
@@ -748,12 +876,16 @@ class Segment:
             if start[: len(_MAGIC)] != _MAGIC[: len(start)]:
                 raise InputError(name, "is no segment of an index")
             raise InputError(name, f"cut short: {size} bytes, and a header has {_PAGE_BYTES}")
-        layout, least, most, table_checksum = _read_header(name, mapped[:_PAGE_BYTES], size)
-        table: Keys = _map_column(mapped, "<u8", _PAGE_BYTES, layout.keys_at)
-        if xxhash.xxh64_intdigest(table.data) != table_checksum:
-            raise InputError(
-                name, f"damaged: table of blocks, bytes {_PAGE_BYTES} to {layout.keys_at}"
-            )
+        layout, least, most, *checksums = _read_header(name, mapped[:_PAGE_BYTES], size)
+        tables: list[Keys] = []
+        for start, stop, checksum in (
+            (_PAGE_BYTES, layout.keys_at, checksums[0]),
+            (layout.measure_table_at, layout.byte_count, checksums[1]),
+        ):
+            tables.append(_map_column(mapped, "<u8", start, stop))
+            if xxhash.xxh64_intdigest(tables[-1].data) != checksum:
+                raise InputError(name, f"damaged: table of blocks, bytes {start} to {stop}")
+        table, measure_table = tables
         block_count = layout.block_count
         fences, key_sums, unit_sums = np.split(
             table[: 3 * block_count + 1], [block_count + 1, 2 * block_count + 1]
@@ -761,8 +893,8 @@ class Segment:
         # Byte orders are named: a machine with another one refuses the types.
         columns = _Columns(
             _map_column(mapped, "<u8", layout.keys_at, layout.units_at),
-            _map_column(mapped, layout.unit_type, layout.units_at, layout.byte_count),
-            _map_column(mapped, "<u8", layout.units_at, layout.byte_count),
+            _map_column(mapped, layout.unit_type, layout.units_at, layout.measures_at),
+            _map_column(mapped, "<u8", layout.units_at, layout.measures_at),
             layout.count,
             least,
             fences,
@@ -771,7 +903,17 @@ class Segment:
             np.zeros(block_count, np.uint8),
             np.zeros(block_count, np.uint8),
         )
-        postings = _Postings(columns, name, layout)
+        words = _map_column(mapped, "<u8", layout.measures_at, layout.measure_table_at)
+        count, block_count = layout.measure_count, layout.measure_blocks
+        fences, sums = np.split(measure_table[: 2 * block_count + 1], [block_count + 1])
+        measures = _Measures(
+            words[: MEASURE_WORDS * count].reshape(count, MEASURE_WORDS),
+            words,
+            fences,
+            sums,
+            np.zeros(block_count, np.uint8),
+        )
+        postings = _Postings(columns, measures, name, layout)
         return cls(name, postings, least, most, mapped)
 
     def __enter__(self) -> Self:
@@ -821,6 +963,15 @@ class Segment:
                 block = _find_damaged(words, sums, checked, _BLOCK * size // 8, first, last)
                 if block >= 0:
                     raise postings.damage(2 * block + part)
+        words, _, sums, checked = postings.measures[1:]
+        for first in range(0, layout.measure_blocks, _VERIFIED_TOGETHER):
+            if should_stop is not None and should_stop():
+                return
+            last = min(first + _VERIFIED_TOGETHER, layout.measure_blocks)
+            size = _MEASURE_BLOCK * MEASURE_WORDS
+            block = _find_damaged(words, sums, checked, size, first, last)
+            if block >= 0:
+                raise InputError(self.path, layout.describe_measures(block))
 
     def find(
         self, keys: Keys, most: int | Positions, firsts: Positions, stops: Positions
@@ -852,40 +1003,44 @@ class Recent:
     @property
     def byte_count(self) -> int:
         """Memory that they take."""
-        return 16 * self.count
+        return 16 * self.count + sum(run.measures.rows.nbytes for run in self._runs)
 
     @property
     def postings(self) -> tuple[_Postings, ...]:
         """The sorted runs, the oldest first."""
         return self._runs
 
-    def add(self, keys: Keys, units: Positions) -> None:
+    def add(self, keys: Keys, units: Positions, measures: Keys | None = None) -> None:
         """Add postings in any order.
 
         Parameters
         ----------
         keys, units
             uint64[n] and int64[n], from 0; fewer than 2**31.
+        measures
+            uint64[m, MEASURE_WORDS]
         """
         if len(keys) == 0:
             return
         run = sort_postings(keys, units)
+        measured = [_no_measures() if measures is None else measures]
         runs = list(self._runs)
         while runs and runs[-1].layout.count <= len(run[0]):
             if runs[-1].layout.count + len(run[0]) > _LONGEST_RUN:
                 break
+            measured.append(runs[-1].measures.rows)
             run = _merge_columns(runs.pop().columns, run)
         if run[0] is keys:
             run = keys.copy(), units.copy()
-        self._runs = (*runs, _Postings.from_sorted(*run))
+        self._runs = (*runs, _Postings.from_sorted(*run, _sort_measures(measured)))
 
-    def columns(self) -> tuple[Keys, Positions]:
-        """Return all keys and units, sorted."""
+    def columns(self) -> tuple[Keys, Positions, Keys]:
+        """Return all keys and units, sorted, and all measures."""
         runs = self._runs
         merged: tuple[Keys, Positions] = (np.empty(0, np.uint64), np.empty(0, np.int64))
         for run in reversed(runs):
             merged = _merge_columns(run.columns, merged)
-        return merged
+        return *merged, _sort_measures([run.measures.rows for run in runs])
 
     def find(
         self, keys: Keys, most: int | Positions, firsts: Positions, stops: Positions
@@ -941,10 +1096,7 @@ def find_in_all(
     InputError
         When a block that was touched is damaged: its file, place and bytes.
     """
-    searched: list[_Postings] = []
-    for source in sources:
-        held = source.postings
-        searched += [held] if isinstance(held, _Postings) else held
+    searched = _list_postings(sources)
     keys = _frozen(np.ascontiguousarray(keys, np.uint64))
     firsts = _frozen(np.ascontiguousarray(firsts, np.int64))
     stops = _frozen(np.ascontiguousarray(stops, np.int64))
@@ -970,6 +1122,41 @@ def find_in_all(
     return offsets, np.concatenate([units for _, units in parts])
 
 
+def measure_in_all(
+    sources: Sequence[Segment | Recent | Snapshot], units: Positions
+) -> tuple[Positions, Keys]:
+    """Return the measures of units, over all sources.
+
+    Parameters
+    ----------
+    units
+        int64[n], rising. In any other order the result is right but slow.
+
+    Returns
+    -------
+    sizes, maps
+        int64[n] and uint64[n, 8]; -1 and anything of a unit that has none.
+
+    Raises
+    ------
+    InputError
+        When a block that was touched is damaged: its file, place and bytes.
+    """
+    sizes, maps = np.full(len(units), -1, np.int64), np.empty((len(units), 8), np.uint64)
+    units = _frozen(np.ascontiguousarray(units, np.int64))
+    for source in _list_postings(sources):
+        source.measure(units, sizes, maps)
+    return sizes, maps
+
+
+def _list_postings(sources: Iterable[Segment | Recent | Snapshot]) -> list[_Postings]:
+    found: list[_Postings] = []
+    for source in sources:
+        held = source.postings
+        found += [held] if isinstance(held, _Postings) else held
+    return found
+
+
 def sort_postings(keys: Keys, units: Positions) -> tuple[Keys, Positions]:
     """Return postings by key and unit; those given, if they are so already.
 
@@ -988,13 +1175,17 @@ def sort_postings(keys: Keys, units: Positions) -> tuple[Keys, Positions]:
     return sorted_keys, sorted_units
 
 
-def write_segment(path: str | os.PathLike[str], keys: Keys, units: Positions) -> None:
+def write_segment(
+    path: str | os.PathLike[str], keys: Keys, units: Positions, measures: Keys | None = None
+) -> None:
     """Write postings, in any order, into a new file: whole or not at all, and to the disk.
 
     Parameters
     ----------
     keys, units
         uint64[n] and int64[n], from 0; fewer than 2**31.
+    measures
+        uint64[m, MEASURE_WORDS], in any order.
 
     Raises
     ------
@@ -1003,8 +1194,10 @@ def write_segment(path: str | os.PathLike[str], keys: Keys, units: Positions) ->
     """
     keys, units = sort_postings(keys, units)
     least, most = (int(units.min()), int(units.max())) if len(units) else (0, -1)
-    with _Writer(os.fspath(path), len(keys), least, most) as writer:
+    rows = _no_measures() if measures is None else _sort_measures([measures])
+    with _Writer(os.fspath(path), len(keys), least, most, len(rows)) as writer:
         writer.write(keys, units)
+        writer.write_measures(rows)
         writer.finish()
 
 
@@ -1056,16 +1249,22 @@ def merge_segments(
                 if stops_now():
                     return False
         count, least, most = found.tolist() if found[0] else (0, 0, -1)
-        writer = stack.enter_context(_Writer(os.fspath(path), count, least, most))
+        most_measures = sum(segment.postings.layout.measure_count for segment in segments)
+        writer = stack.enter_context(_Writer(os.fspath(path), count, least, most, most_measures))
+        left = readers
         while True:
-            for reader in readers:
+            for reader in left:
                 if stops_now():
                     return False
                 reader.refill()
-            readers = [reader for reader in readers if reader.begin < reader.end]
-            if not readers:
+            left = [reader for reader in left if reader.begin < reader.end]
+            if not left:
                 break
-            writer.write(*_merge_round(readers, rooms, one, two))
+            writer.write(*_merge_round(left, rooms, one, two))
+        for some in _merge_measures([reader.read_measures() for reader in readers]):
+            if stops_now():
+                return False
+            writer.write_measures(some)
         writer.finish()
     return True
 
@@ -1196,6 +1395,34 @@ class _Reader:
             )
             self.begin, self._block = self._start, last
 
+    def read_measures(self) -> Iterator[Keys]:
+        """Yield the measures of live units, in order, some blocks at a time."""
+        layout, sums = self._layout, self._postings.measures.sums
+        for first in range(0, layout.measure_blocks, _MEASURES_READ):
+            last = min(first + _MEASURES_READ, layout.measure_blocks)
+            start = layout.measures_at + first * _MEASURE_BLOCK * _MEASURE_BYTES
+            stop = layout.measures_at + last * _MEASURE_BLOCK * _MEASURE_BYTES
+            words = np.empty((min(stop, layout.measure_table_at) - start) // 8, np.uint64)
+            self._read(words, len(words), start)
+            block = _find_damaged(
+                _frozen(words),
+                sums[first:last],
+                np.empty(last - first, np.uint8),
+                _MEASURE_BLOCK * MEASURE_WORDS,
+                0,
+                last - first,
+            )
+            if block >= 0:
+                raise InputError(self._segment.path, layout.describe_measures(first + int(block)))
+            count = min(last * _MEASURE_BLOCK, layout.measure_count) - first * _MEASURE_BLOCK
+            rows = words[: count * MEASURE_WORDS].reshape(count, MEASURE_WORDS)
+            if not self._are_live:
+                units = rows[:, 0].astype(np.int64)
+                at = np.searchsorted(self._live.firsts, units, "right") - 1
+                rows = rows[(at >= 0) & (units < np.append(self._live.stops, 0)[at])]
+            if len(rows):
+                yield rows
+
     def last(self) -> tuple[int, int]:
         """Return the last posting in the room."""
         return int(self._rooms.keys[self.end - 1]), int(self._rooms.units[self.end - 1])
@@ -1240,6 +1467,23 @@ def _merge_round(
     return merged.keys[:total], merged.units[:total]
 
 
+def _merge_measures(parts: list[Iterator[Keys]]) -> Iterator[Keys]:
+    """Merge measures by the number of their unit."""
+    held = [(rows, part) for part in parts if (rows := next(part, None)) is not None]
+    while held:
+        # What comes later in any part is above the least of the last ones.
+        bound = min(rows[-1, 0] for rows, _ in held)
+        taken, left = [], []
+        for rows, part in held:
+            at = int(np.searchsorted(rows[:, 0], bound, "right"))
+            taken.append(rows[:at])
+            rest = rows[at:] if at < len(rows) else next(part, None)
+            if rest is not None:
+                left.append((rest, part))
+        yield _sort_measures(taken)
+        held = left
+
+
 class _Writer:
     """Writes sorted postings into a file that appears when it is whole.
 
@@ -1247,12 +1491,18 @@ class _Writer:
     ----------
     count, least, most
         Postings that will be written, and the range of their units.
+    most_measures
+        Room that is kept for measures.
     """
 
-    def __init__(self, path: str, count: int, least: int, most: int) -> None:
+    def __init__(self, path: str, count: int, least: int, most: int, most_measures: int) -> None:
         self._target = Path(path)
         width = 4 if most - least < 1 << 32 else 8
-        self._layout = _Layout(count, width)
+        self._layout = _Layout(count, width, most_measures)
+        self._measures: Keys = np.empty((_MEASURES_READ * _MEASURE_BLOCK, MEASURE_WORDS), np.uint64)
+        self._measures_held = self._measures_done = self._last_measured = 0
+        self._measure_fences: list[int] = []
+        self._measure_sums: list[int] = []
         self._least, self._most = least, most
         self._temporary = self._target.with_name(f".dedup-{secrets.token_hex(4)}")
         self._descriptor = -1
@@ -1300,13 +1550,29 @@ class _Writer:
             if self._held == len(self._keys):
                 self._flush()
 
+    def write_measures(self, rows: Keys) -> None:
+        """Write measures of units that come behind those that were written."""
+        first = 0
+        while first < len(rows):
+            held = self._measures_held
+            count = min(len(rows) - first, len(self._measures) - held)
+            self._measures[held : held + count] = rows[first : first + count]
+            self._measures_held += count
+            first += count
+            if self._measures_held == len(self._measures):
+                self._flush_measures()
+
     def finish(self) -> None:
-        """Write what is held, the table and the header, and give the file its name."""
+        """Write what is held, the tables and the header, and give the file its name."""
         self._flush()
-        layout = self._layout
-        if self._done != layout.count:
-            raise ValueError(f"{self._target}: {self._done} postings, not {layout.count}")
+        self._flush_measures()
+        if self._done != self._layout.count:
+            raise ValueError(f"{self._target}: {self._done} postings, not {self._layout.count}")
+        layout = self._layout = replace(self._layout, measure_count=self._measures_done)
         table = self._table.astype("<u8", copy=False).tobytes()
+        fences = [*self._measure_fences, self._last_measured]
+        measure_table = np.array([*fences, *self._measure_sums], "<u8").tobytes()
+        measure_table = measure_table.ljust(layout.byte_count - layout.measure_table_at, b"\0")
         fields = _HEADER.pack(
             _MAGIC,
             _VERSION,
@@ -1317,11 +1583,15 @@ class _Writer:
             self._most,
             layout.byte_count,
             xxhash.xxh64_intdigest(table),
+            layout.measure_count,
+            xxhash.xxh64_intdigest(measure_table),
         )
         header = fields.ljust(_PAGE_BYTES - _CHECKSUM.size, b"\0")
         header += _CHECKSUM.pack(xxhash.xxh64_intdigest(header))
         with self._refusing():
+            self._put(measure_table, layout.measure_table_at)
             self._put(header + table, 0)
+            os.ftruncate(self._descriptor, layout.byte_count)
             os.fsync(self._descriptor)
             self._temporary.replace(self._target)
             sync_folder(self._target.parent)
@@ -1356,6 +1626,24 @@ class _Writer:
                 layout.units_at + layout.width * self._done,
             )
         self._done += count
+
+    def _flush_measures(self) -> None:
+        count, self._measures_held = self._measures_held, 0
+        if count == 0:
+            return
+        # Only the last part is not a number of whole blocks; zeros fill its pages.
+        words = _padded(_MEASURE_BYTES * count) // 8
+        flat = np.zeros(words, np.uint64)
+        flat[: MEASURE_WORDS * count] = self._measures[:count].reshape(-1)
+        size = _MEASURE_BLOCK * MEASURE_WORDS
+        for first in range(0, words, size):
+            self._measure_sums.append(int(checksum_words(_frozen(flat[first : first + size]))))
+        self._measure_fences += self._measures[:count:_MEASURE_BLOCK, 0].tolist()
+        self._last_measured = int(self._measures[count - 1, 0])
+        at = self._layout.measures_at + _MEASURE_BYTES * self._measures_done
+        with self._refusing():
+            self._put(flat.astype("<u8", copy=False).data.cast("B"), at)
+        self._measures_done += count
 
     def _put(self, data: bytes | memoryview, at: int) -> None:
         rest = memoryview(data)
@@ -1393,11 +1681,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read_header(name: str, header: bytes, size: int) -> tuple[_Layout, int, int, int]:
+def _read_header(name: str, header: bytes, size: int) -> tuple[_Layout, int, int, int, int]:
     """Return what a header says, if it is whole and fits the file."""
-    magic, version, width, count, block, least, most, byte_count, table = _HEADER.unpack_from(
-        header
-    )
+    fields = _HEADER.unpack_from(header)
+    magic, version, width, count, block, least, most, byte_count, table, *measured = fields
+    measure_count, measure_table = measured
     if magic != _MAGIC:
         raise InputError(name, "is no segment of an index")
     covered = _PAGE_BYTES - _CHECKSUM.size
@@ -1405,13 +1693,13 @@ def _read_header(name: str, header: bytes, size: int) -> tuple[_Layout, int, int
         raise InputError(name, f"damaged: header, bytes 0 to {_PAGE_BYTES}")
     if version != _VERSION:
         raise InputError(name, f"has format version {version}, expected {_VERSION}")
-    layout = _Layout(count, width)
+    layout = _Layout(count, width, measure_count)
     if block != _BLOCK or width not in (4, 8) or byte_count != layout.byte_count:
         raise InputError(name, f"damaged: header, bytes 0 to {_HEADER.size}")
     if size != byte_count:
         what = "cut short" if size < byte_count else "too long"
         raise InputError(name, f"{what}: {size} bytes, expected {byte_count}")
-    return layout, least, most, table
+    return layout, least, most, table, measure_table
 
 
 def _merge_found(
@@ -1435,6 +1723,19 @@ def _merge_columns(left: _Columns, right: tuple[Keys, Positions]) -> tuple[Keys,
     keys, units = np.empty(count, np.uint64), np.empty(count, np.int64)
     _merge_two(left.keys, left.units, *map(_frozen, right), keys, units)
     return keys, units
+
+
+def _no_measures() -> Keys:
+    return np.empty((0, MEASURE_WORDS), np.uint64)
+
+
+def _sort_measures(parts: Sequence[Keys]) -> Keys:
+    """Join measures in the order of their units."""
+    rows = np.concatenate([_no_measures(), *parts])
+    units = rows[:, 0]
+    if np.all(units[:-1] <= units[1:]):
+        return rows
+    return rows[np.argsort(units, kind="stable")]
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
