@@ -52,6 +52,7 @@ from dedup.shingles import (
     pack_runs,
     sample_runs,
     score_pairs,
+    shorten_runs,
 )
 from dedup.signatures import hash_bands, sign
 from dedup.slices import cut_many_slices, map_slices, run_slices
@@ -135,14 +136,18 @@ class Decided:
         uint64[n] for each band, their keys. Of the decided ones those that no open
         one has may be any that nothing else has.
     runs
-        Theirs. For an open one that is long, all that share a run with it are
-        there and have theirs.
+        Theirs. For an open one that is long, all in which a stretch of it may stand, or
+        beside which, are there and have theirs.
+    taken
+        uint64[n], runs that open ones share with units that are not there: each takes
+        one of the places of that run, of which only the first count.
     """
 
     states: NDArray[np.uint8]
     described: Described
     bands: list[NDArray[np.uint64]]
     runs: Runs
+    taken: NDArray[np.uint64]
 
 
 # To be judged; too short to be compared; and what the law said.
@@ -719,6 +724,7 @@ class _Finder:
             long & (roles & HELD > 0),
             roles & STANDS > 0 if self._has_reference else np.ones(len(roles), np.bool_),
             runs,
+            shorten_runs(self._decided.taken) if self._decided else None,
             self._threads,
             self._scratch,
         )

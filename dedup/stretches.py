@@ -165,7 +165,9 @@ def _list_meetings(
 @kernel
 def _count_later(owners, is_first, counts):
     for i in range(len(owners)):
-        counts[owners[i]] += not is_first[i]
+        # One that is not here is the first.
+        if not is_first[i] and owners[i] >= 0:
+            counts[owners[i]] += 1
 
 
 @kernel
@@ -301,6 +303,7 @@ def propose_stretches(
     asks: Flags,
     is_source: Flags,
     runs: Runs,
+    taken: NDArray[np.uint64] | None = None,
     threads: int = 1,
     scratch: Scratch | None = None,
 ) -> Proposals:
@@ -315,21 +318,28 @@ def propose_stretches(
         are looked for around it.
     runs
         Of all leaders.
+    taken
+        uint64[n], runs of units before all of these: each takes a place of that run.
     """
     scratch = scratch or Scratch()
     count = len(leaders)
-    run_offsets = scratch.full(count + 1, 0, np.int64)
-    np.cumsum(runs.counts, out=run_offsets[1:])
+    run_keys, places = runs.keys, runs.places
+    if taken is not None and len(taken):
+        run_keys = np.concatenate([taken, run_keys])
+        places = np.concatenate([np.zeros(len(taken), np.uint8), places])
+    # The owner of a place that is taken is -1.
+    run_offsets = scratch.full(count + 1, len(run_keys) - len(runs.keys), np.int64)
+    run_offsets[1:] += np.cumsum(runs.counts)
     most_keys = min(_KEYS_AT_ONCE, scratch.chunk_bytes // threads // _KEY_BYTES)
-    part_bits = (len(runs.keys) // most_keys).bit_length()
+    part_bits = (len(run_keys) // most_keys).bit_length()
     parts = np.arange((1 << part_bits) + 1)
     kinds = (np.int32, np.bool_, np.int32)
     groups = [[Column(scratch, kind) for kind in kinds] for _ in parts[1:]]
     known = scratch.full(count, 0, np.int32)
 
     def group(number: int, _: int) -> None:
-        selected = select_repeated(runs.keys, number, part_bits)
-        keys = runs.keys[selected]
+        selected = select_repeated(run_keys, number, part_bits)
+        keys = run_keys[selected]
         rows, is_first = np.empty(len(selected), np.int32), np.empty(len(selected), np.bool_)
         size = _group_runs(order_hashes(keys, part_bits), keys, rows, is_first)
         owners = (np.searchsorted(run_offsets, selected, side="right") - 1).astype(np.int32)
@@ -359,7 +369,7 @@ def propose_stretches(
             number: int, _: int, begin: int = begin, end: int = end
         ) -> tuple[NDArray[Any], ...]:
             found = [column.values for column in groups[number]]
-            asked = (*found, asks, is_source, begin, end, runs.places)
+            asked = (*found, asks, is_source, begin, end, places)
             nothing = np.empty((0, 2), np.uint8)
             no_leaders = np.empty(0, np.int32)
             most = _list_meetings(*asked, no_leaders, no_leaders, nothing)

@@ -217,7 +217,7 @@ def test_damage_of_segments_is_refused_and_mended(
         (measures,) = struct.unpack_from("<Q", content, 64)
         assert count > 4096
         bounds = [0, 80, 4096, 4096 + 4096]
-        for size in (8 * count, width * count, 80 * measures):
+        for size in (8 * count, width * count, 104 * measures):
             bounds.append(bounds[-1] + -(-size // 4096) * 4096)
         assert len(content) == bounds[-1] + 4096
         for first, stop in pairwise([*bounds, len(content)]):

@@ -153,8 +153,6 @@ class Facts:
     now, forgotten
         The latest time of a call, and the time up to which what was last seen
         before it is forgotten; milliseconds since 1970.
-    longest_unit
-        Bytes of the longest unit that was ever there.
     documents, units, duplicates, chars
         Of what is there.
     """
@@ -170,7 +168,6 @@ class Facts:
     trimmed: int = 0
     now: int = 0
     forgotten: int = 0
-    longest_unit: int = 0
     documents: int = 0
     units: int = 0
     duplicates: int = 0
@@ -408,13 +405,11 @@ class Journal:
         for i, one in enumerate(records, 1):
             self._cache.put(one, change + i)
         self._point(records)
-        longest = [int((one.stops - one.starts).max(initial=0)) for one in records]
         passages = [int(one.rows["passage"].max(initial=-1)) + 1 for one in records]
         self.facts = replace(
             facts,
             next_number=max([facts.next_number, *(one.stop for one in records)]),
             next_passage=max([facts.next_passage, *passages]),
-            longest_unit=max([facts.longest_unit, *longest]),
             documents=facts.documents + len(records),
             units=facts.units + sum(len(one.starts) for one in records),
             duplicates=facts.duplicates + sum(len(one.rows) for one in records),

@@ -110,8 +110,9 @@ class Judgement:
         Units that others point to now, and the document of each.
     keys
         Of the units that were judged.
-    key_units, key_states
-        int64[n] and uint8[n], number and state of each unit that has keys.
+    key_units, key_documents, key_states
+        int64[n], int64[n] and uint8[n], of each unit that has keys its number, that of
+        its document, and its state.
     """
 
     results: list[Result]
@@ -119,6 +120,7 @@ class Judgement:
     seen: dict[int, int]
     keys: UnitKeys
     key_units: Positions
+    key_documents: Positions
     key_states: NDArray[np.uint8]
 
     def put(self, old_leaders: Positions | None = None) -> tuple[Postings, News]:
@@ -139,7 +141,7 @@ class Judgement:
         leaders = staying | (self.key_states == GOES)
         if old_leaders is not None:
             leaders &= ~np.isin(self.key_units, old_leaders)
-        postings = self.keys.put(leaders, staying, self.key_units)
+        postings = self.keys.put(leaders, staying, self.key_units, self.key_documents)
         return postings, (self.key_units[leaders], self.key_units[staying])
 
 
@@ -161,10 +163,12 @@ def judge(
     )
     looked_at = rows[keys.units]
     numbers = unit_numbers[looked_at]
-    found = _Found.of(keys, numbers, journal, view, options)
+    own_numbers = np.array([one.number for one in mine], np.int64)
+    documents = own_numbers[np.searchsorted(own_numbers, numbers, side="right") - 1]
+    found = _Found.of(keys, numbers, documents, view, options)
     # One that is judged again is still under its keys.
     leaders = np.setdiff1d(found.list_leaders(), unit_numbers[rows], assume_unique=True)
-    own = {one.number for one in mine}
+    own = set(own_numbers.tolist())
     others = [one for one in journal.documents_of(leaders) if one.number not in own]
     records = [*others, *mine]
     texts, units = join_records(records) if others else (opened.texts, opened.units)
@@ -174,19 +178,21 @@ def judge(
     at = np.searchsorted(firsts, leaders, side="right") - 1
     held = units.offsets[at] + leaders - firsts[at]
     opens = looked_at + len(units) - len(opened.units)
-    decided = _decide(texts, units, states, leaders, held, opens, keys, found, options, threads)
+    decided = _decide(
+        texts, units, states, numbers, leaders, held, opens, keys, found, options, threads
+    )
     law = find_duplicates(texts, units, options, threads, decided=decided)
     law = replace(law, passages=law.passages + journal.facts.next_passage)
     corpus = cut_duplicates(texts, units, law, Filters(), threads)
-    documents = [(one.id, one.text.decode()) for one in mine]
-    results = list_results(documents, corpus, options, [one.id for one in records])
+    opened_texts = [(one.id, one.text.decode()) for one in mine]
+    results = list_results(opened_texts, corpus, options, [one.id for one in records])
     first = len(others)
     judged = _record(mine, results, law, units, first, {one.id: one.number for one in records})
     judged_states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in judged)])
     of_record = np.searchsorted(units.offsets, law.canonicals, side="right") - 1
     canonicals = firsts[of_record] + law.canonicals - units.offsets[of_record]
     seen = dict(zip(canonicals.tolist(), firsts[of_record].tolist(), strict=True))
-    return Judgement(results, judged, seen, keys, numbers, judged_states[looked_at])
+    return Judgement(results, judged, seen, keys, numbers, documents, judged_states[looked_at])
 
 
 class _Matches(NamedTuple):
@@ -220,7 +226,10 @@ class _Found:
     texts, bands
         Units that have the same text, and a band in common.
     runs
-        int64[n], rising, units that share a run with one that asks.
+        int64[n], rising, units in which others may stand again, cut elsewhere, or beside
+        which.
+    met_runs, met_units
+        uint64[k] and int64[k], the runs of those others, and the units that have each.
     asks
         bool[unit_count], which units may stand again, cut elsewhere.
     """
@@ -228,13 +237,15 @@ class _Found:
     texts: _Matches
     bands: _Matches
     runs: Positions
+    met_runs: NDArray[np.uint64]
+    met_units: Positions
     asks: Flags
 
     @classmethod
     def of(
-        cls, keys: UnitKeys, numbers: Positions, journal: Journal, view: View, options: Options
+        cls, keys: UnitKeys, numbers: Positions, documents: Positions, view: View, options: Options
     ) -> "_Found":
-        """Look for units, of which the numbers are given."""
+        """Look for units, of which the numbers and those of their documents are given."""
 
         def match(wanted: NDArray[np.uint64], most: int) -> _Matches:
             distinct = Distinct.of(wanted)
@@ -242,27 +253,50 @@ class _Found:
 
         texts = match(keys.texts, _MOST_EQUAL)
         runs = match(keys.runs.keys, MOST_PLACES)
+        bands = match(keys.bands.ravel(), options.bucket_cap)
         text_rows, run_rows = texts.distinct.rows, runs.distinct.rows
         # One that repeats a text that is there is held against others as the first with
         # that text; a later copy within the batch as the first of them.
-        is_old = (np.diff(texts.offsets)[text_rows] > 0) | (numbers < view.stop)
+        is_again = numbers < view.stop
+        is_old = (np.diff(texts.offsets)[text_rows] > 0) | is_again
         is_first = np.zeros(len(text_rows), np.bool_)
         is_first[np.unique(text_rows, return_index=True)[1]] = True
-        longest = int(max(keys.lengths.max(initial=0), journal.facts.longest_unit))
-        asks = find_askers(
-            keys, runs.distinct, runs.offsets, runs.units, numbers, is_first & ~is_old, longest
+        units, of_unit = np.unique(runs.units, return_inverse=True)
+        measures = view.measure(units)
+        askers = find_askers(
+            keys, runs.distinct, runs.offsets, of_unit, measures, documents, is_first & ~is_old
         )
-        # Of those that are old it is only known how many of their runs stand anywhere.
+        # Of those that are old it is only known how many of their runs stand anywhere. One
+        # that repeats what stays, and so stands under bands, goes for that.
+        went = np.bincount(
+            np.repeat(np.arange(len(texts.distinct.keys)), np.diff(texts.offsets)),
+            ~np.isin(texts.units, bands.units),
+            len(texts.distinct.keys),
+        )
         known = np.diff(runs.offsets) > 0
         known |= np.bincount(run_rows, minlength=len(known)) > 1
         of_run = np.repeat(np.arange(len(numbers)), keys.runs.counts)
         counts = np.bincount(of_run[known[run_rows]], minlength=len(numbers))
-        asks |= is_old & keys.asks & (counts >= LEAST_SHARE * keys.runs.counts)
-        wanted = np.zeros(len(known), np.bool_)
-        wanted[run_rows[asks[of_run]]] = True
-        sources = np.unique(runs.units[np.repeat(wanted, np.diff(runs.offsets))])
-        bands = match(keys.bands.ravel(), options.bucket_cap)
-        return cls(texts, _leave_out_unlike(bands, keys, view, options), sources, asks)
+        asks_again = (is_again | (is_old & (went[text_rows] > 0))) & keys.asks
+        asks_again &= counts >= LEAST_SHARE * keys.runs.counts
+
+        def list_met(asks: Flags) -> Flags:
+            """Say which of the units that have a run have one of some."""
+            wanted = np.zeros(len(known), np.bool_)
+            wanted[run_rows[asks[of_run]]] = True
+            return np.repeat(wanted, np.diff(runs.offsets))
+
+        askers.sources[of_unit[list_met(asks_again)]] = True
+        asks = askers.asks | asks_again
+        met = list_met(asks)
+        return cls(
+            texts,
+            _leave_out_unlike(bands, keys, view, options),
+            units[askers.sources],
+            runs.keys[met],
+            runs.units[met],
+            asks,
+        )
 
     def list_leaders(self) -> Positions:
         """Return all units that are held against, rising."""
@@ -274,24 +308,22 @@ def _leave_out_unlike(bands: _Matches, keys: UnitKeys, view: View, options: Opti
 
     Notes
     -----
-    Of 23,000 that a batch of 500 documents meets among 63,000, 3,700 are left, and
-    the documents of the others are not fetched.
+    Of 23,000 that a batch of 500 documents of natural text meets among 20,000, 1,500 are
+    left, and the documents of the others are not fetched.
     """
     counts, rows = np.diff(bands.offsets), bands.distinct.rows
-    askers = np.tile(np.arange(len(keys.units)), options.bands)
     leaders, of_leader = np.unique(bands.units, return_inverse=True)
     found = counts[rows]
-    left = np.repeat(askers, found)
-    right = of_leader[
-        np.repeat(bands.offsets[rows] - np.cumsum(found) + found, found) + np.arange(len(left))
-    ]
-    sets = view.measure(leaders)
+    left = np.repeat(np.tile(np.arange(len(keys.units)), options.bands), found)
+    firsts = bands.offsets[rows] - np.cumsum(found) + found
+    right = of_leader[np.repeat(firsts, found) + np.arange(len(left))]
+    sets = view.measure(leaders).sets
     both = Sets(
         np.concatenate([keys.sets.sizes, sets.sizes]),
         np.concatenate([keys.sets.maps, sets.maps]),
     )
     reachable = find_reachable(left, right + len(keys.units), both, options)
-    is_kept = sets.sizes < 0
+    is_kept = np.zeros(len(leaders), np.bool_)
     is_kept[right[reachable]] = True
     # Who finds a bucket full of others is not put into it.
     is_crowded = counts + np.bincount(rows, minlength=len(counts)) > options.bucket_cap
@@ -305,6 +337,7 @@ def _decide(
     texts: Texts,
     units: Units,
     states: NDArray[np.uint8],
+    own: Positions,
     leaders: Positions,
     held: Positions,
     opens: Positions,
@@ -317,6 +350,8 @@ def _decide(
 
     Parameters
     ----------
+    own
+        int64[k], numbers of the units that are judged.
     leaders, held
         int64[n], numbers of the units that are held against, and which of all they are.
     opens
@@ -354,6 +389,8 @@ def _decide(
     for number, band in enumerate(bands):
         mine = band_of == number
         band[at[mine]] = common[mine]
+    has_runs = np.concatenate([leaders[with_runs], own])
+    taken = found.met_runs[~np.isin(found.met_units, has_runs)]
     rows = held[with_runs]
     sampled = make_runs(texts, units.starts[rows], units.stops[rows], options, threads)
     counts = np.zeros(count, np.int32)
@@ -376,7 +413,7 @@ def _decide(
         np.concatenate([fingerprints, keys.texts])[order],
     )
     both = [np.concatenate([band, own])[order] for band, own in zip(bands, keys.bands, strict=True)]
-    return Decided(states, described, both, runs.take(order))
+    return Decided(states, described, both, runs.take(order), taken)
 
 
 def _record(

@@ -34,7 +34,7 @@ from dedup.index.journal import (
     join_ranges,
     join_records,
 )
-from dedup.index.postings import Postings, make_keys
+from dedup.index.postings import Measures, Postings, make_keys
 from dedup.index.segments import (
     Recent,
     Segment,
@@ -46,7 +46,6 @@ from dedup.index.segments import (
     write_segment,
 )
 from dedup.options import Options
-from dedup.shingles import Sets
 
 # Postings in memory at most, 32 MB, before they are written to a segment; those that are
 # worth one when an index is closed; and segments of a tier, each tier four times as large
@@ -117,9 +116,9 @@ class View:
             self.sources, keys, most, *_list_live(self.gaps, self.stop), self.threads
         )
 
-    def measure(self, units: Positions) -> Sets:
-        """Return what is known of the shingles of units: int64[n], rising; -1 for nothing."""
-        return Sets(*measure_in_all(self.sources, units))
+    def measure(self, units: Positions) -> Measures:
+        """Return what is known of units that were found: int64[n], rising."""
+        return Measures(measure_in_all(self.sources, units))
 
     def without(self, ranges: NDArray[np.int64]) -> "View":
         """Return it without some units, int64[n, 2]."""
@@ -342,7 +341,8 @@ class Lookups:
             # What they were put under before is there still.
             leaders &= np.isin(keys.units, news[0])
             staying &= np.isin(keys.units, news[1])
-        return keys.put(leaders, staying, numbers[keys.units])
+        documents = np.repeat([one.number for one in records], [len(one.starts) for one in records])
+        return keys.put(leaders, staying, numbers[keys.units], documents[keys.units])
 
     def _registry_of(self, journal: Journal) -> "Registry":
         """Return the registry as a transaction of the journal sees it."""

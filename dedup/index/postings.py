@@ -1,8 +1,8 @@
 """Postings: the keys under which units are found again, and what was found.
 
 A unit has a key for its folded text, one for each band and one for each run of
-shingles that is sampled. All kinds stand in one order of keys. Of units that others
-are held against the measure of their shingles stands beside them.
+shingles that is sampled. All kinds stand in one order of keys. Beside them stand the
+measures of those units: where they stand, and what bounds how alike two can be.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from dedup.orders import order_hashes
 from dedup.shingles import Runs, Sets, hash_shingles, measure_sets, sample_runs, shorten_runs
 from dedup.signatures import hash_bands, sign
 from dedup.slices import cut_slices, map_slices
-from dedup.units import Units
+from dedup.units import Units, find_documents
 
 # What tells the kinds of keys apart.
 _TEXT = np.uint64(0xA0761D6478BD642F)
@@ -45,8 +45,8 @@ class UnitKeys:
         Of all of them.
     asks
         bool[n], whether a unit is looked for in stretches.
-    lengths
-        int64[n], bytes of the units.
+    starts, lengths
+        int64[n], where the units stand in their documents, in bytes.
     sets
         Of their shingles.
     """
@@ -56,10 +56,13 @@ class UnitKeys:
     bands: NDArray[np.uint64]
     runs: Runs
     asks: Flags
+    starts: Positions
     lengths: Positions
     sets: Sets
 
-    def put(self, leaders: Flags, staying: Flags, first: Positions) -> "Postings":
+    def put(
+        self, leaders: Flags, staying: Flags, numbers: Positions, documents: Positions
+    ) -> "Postings":
         """Put units under their keys.
 
         Parameters
@@ -68,21 +71,22 @@ class UnitKeys:
             bool[n], which rows are put under their text and their runs.
         staying
             bool[n], which are put under their bands.
-        first
-            int64[n], the number that each unit is known by.
+        numbers, documents
+            int64[n], what each unit and its document are known by.
         """
         of_runs = np.repeat(leaders, self.runs.counts)
-        count = int(np.count_nonzero(staying))
-        numbers = np.broadcast_to(first[staying], (len(self.bands), count))
-        measures = np.empty((count, MEASURE_WORDS), np.uint64)
-        measures[:, 0], measures[:, 1] = first[staying], self.sets.sizes[staying]
-        measures[:, 2:] = self.sets.maps[staying]
+        under_bands = np.tile(numbers[staying], len(self.bands))
+        measures = np.empty((int(np.count_nonzero(leaders)), MEASURE_WORDS), np.uint64)
+        columns = (numbers, documents, self.starts, self.lengths, self.sets.sizes)
+        for word, column in enumerate(columns):
+            measures[:, word] = column[leaders]
+        measures[:, len(columns) :] = self.sets.maps[leaders]
         return Postings(
             np.concatenate(
                 [self.texts[leaders], self.bands[:, staying].ravel(), self.runs.keys[of_runs]]
             ),
             np.concatenate(
-                [first[leaders], numbers.ravel(), np.repeat(first, self.runs.counts)[of_runs]]
+                [numbers[leaders], under_bands, np.repeat(numbers, self.runs.counts)[of_runs]]
             ),
             measures,
         )
@@ -98,12 +102,48 @@ class Postings(NamedTuple):
     units
         int64[n]
     measures
-        uint64[m, MEASURE_WORDS], of those that stand under bands.
+        uint64[m, MEASURE_WORDS], of those that stand under their text.
     """
 
     keys: NDArray[np.uint64]
     units: Positions
     measures: NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is known of units without a look at their text.
+
+    Attributes
+    ----------
+    rows
+        uint64[n, MEASURE_WORDS], as segments have them.
+    """
+
+    rows: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def documents(self) -> Positions:
+        """The number of each one's document."""
+        return self.rows[:, 1].astype(np.int64)
+
+    @property
+    def starts(self) -> Positions:
+        """Where it starts there, in bytes."""
+        return self.rows[:, 2].astype(np.int64)
+
+    @property
+    def lengths(self) -> Positions:
+        """How many bytes it has."""
+        return self.rows[:, 3].astype(np.int64)
+
+    @property
+    def sets(self) -> Sets:
+        """Its shingles."""
+        return Sets(self.rows[:, 4].astype(np.int64), np.ascontiguousarray(self.rows[:, 5:]))
 
 
 def make_keys(texts: Texts, units: Units, options: Options, threads: int = 1) -> UnitKeys:
@@ -131,6 +171,7 @@ def make_keys(texts: Texts, units: Units, options: Options, threads: int = 1) ->
         np.concatenate([np.empty((options.bands, 0), np.uint64), *bands], axis=-1) ^ _BAND,
         _join_runs([run for _, run, _ in parts]),
         described.long,
+        starts - texts.offsets[find_documents(units, rows)],
         stops - starts,
         Sets(
             np.concatenate([np.empty(0, np.int64), *(sets.sizes for *_, sets in parts)]),

@@ -35,9 +35,10 @@ from dedup.streams import describe
 
 Keys = NDArray[np.uint64]
 
-MEASURE_WORDS = 10
-"""Words of a measure: the number of a unit, how many shingles it has, and their map of
-512 bits; see `dedup.shingles.Sets`."""
+MEASURE_WORDS = 13
+"""Words of a measure: the numbers of a unit and of its document, where it begins there and
+how long it is, in bytes, how many shingles it has, and their map of 512 bits; see
+`dedup.shingles.Sets`."""
 
 # The first byte is no ASCII, and the line breaks tell of a copy made as text.
 _MAGIC = b"\x89DSEG\r\n\x1a"
@@ -51,7 +52,7 @@ _PAGE_BYTES = 4096
 _BLOCK = 4096
 _BLOCK_SHIFT = 12
 
-# Measures in a block, 40 KiB of them.
+# Measures in a block, 52 KiB of them.
 _MEASURE_BLOCK = 512
 _MEASURE_SHIFT = 9
 _MEASURE_BYTES = 8 * MEASURE_WORDS
@@ -422,15 +423,15 @@ def _fill_found(columns, firsts, stops, places, offsets, found):
 
 
 @kernel
-def _find_measures(measures, units, sizes, maps):
-    """Write size and map of units that have a measure here; return the damaged block or -1."""
+def _find_measures(measures, units, is_found, found):
+    """Write the measures of units that have one here; return the damaged block or -1."""
     rows, fences = measures.rows, measures.fences
     block_count = np.int64(len(measures.sums))
     if block_count == 0:
         return np.int64(-1)
     for i in range(len(units)):
         unit = np.uint64(units[i])
-        if sizes[i] >= 0 or unit < fences[0] or unit > fences[block_count]:
+        if is_found[i] or unit < fences[0] or unit > fences[block_count]:
             continue
         # The last block that begins at or before the unit.
         low = np.int64(0)
@@ -460,9 +461,9 @@ def _find_measures(measures, units, sizes, maps):
             place = first
             if rows[place, 0] != unit:
                 continue
-        sizes[i] = np.int64(rows[place, 1])
-        for word in range(MEASURE_WORDS - 2):
-            maps[i, word] = rows[place, 2 + word]
+        is_found[i] = True
+        for word in range(MEASURE_WORDS):
+            found[i, word] = rows[place, word]
     return np.int64(-1)
 
 
@@ -790,9 +791,9 @@ class _Postings:
         columns = _Columns(keys, units, keys, len(keys), 0, fences, sums, sums, checked, checked)
         return cls(columns, _Measures.from_sorted(measures), "memory", layout)
 
-    def measure(self, units: Positions, sizes: Positions, maps: Keys) -> None:
-        """Write size and map of units that have a measure here and none yet."""
-        damaged = _find_measures(self.measures, units, sizes, maps)
+    def measure(self, units: Positions, is_found: NDArray[np.bool_], found: Keys) -> None:
+        """Write the measures of units that have one here and none yet."""
+        damaged = _find_measures(self.measures, units, is_found, found)
         if damaged >= 0:
             raise InputError(self.source, self.layout.describe_measures(damaged))
 
@@ -878,13 +879,13 @@ class Segment:
             raise InputError(name, f"cut short: {size} bytes, and a header has {_PAGE_BYTES}")
         layout, least, most, *checksums = _read_header(name, mapped[:_PAGE_BYTES], size)
         tables: list[Keys] = []
-        for start, stop, checksum in (
+        for at, stop, checksum in (
             (_PAGE_BYTES, layout.keys_at, checksums[0]),
             (layout.measure_table_at, layout.byte_count, checksums[1]),
         ):
-            tables.append(_map_column(mapped, "<u8", start, stop))
+            tables.append(_map_column(mapped, "<u8", at, stop))
             if xxhash.xxh64_intdigest(tables[-1].data) != checksum:
-                raise InputError(name, f"damaged: table of blocks, bytes {start} to {stop}")
+                raise InputError(name, f"damaged: table of blocks, bytes {at} to {stop}")
         table, measure_table = tables
         block_count = layout.block_count
         fences, key_sums, unit_sums = np.split(
@@ -1122,9 +1123,7 @@ def find_in_all(
     return offsets, np.concatenate([units for _, units in parts])
 
 
-def measure_in_all(
-    sources: Sequence[Segment | Recent | Snapshot], units: Positions
-) -> tuple[Positions, Keys]:
+def measure_in_all(sources: Sequence[Segment | Recent | Snapshot], units: Positions) -> Keys:
     """Return the measures of units, over all sources.
 
     Parameters
@@ -1134,19 +1133,27 @@ def measure_in_all(
 
     Returns
     -------
-    sizes, maps
-        int64[n] and uint64[n, 8]; -1 and anything of a unit that has none.
+    uint64[n, MEASURE_WORDS]
 
     Raises
     ------
     InputError
-        When a block that was touched is damaged: its file, place and bytes.
+        When a block that was touched is damaged, its file, place and bytes; or when a
+        unit has no measure.
     """
-    sizes, maps = np.full(len(units), -1, np.int64), np.empty((len(units), 8), np.uint64)
+    is_found, found = (
+        np.zeros(len(units), np.bool_),
+        np.empty((len(units), MEASURE_WORDS), np.uint64),
+    )
     units = _frozen(np.ascontiguousarray(units, np.int64))
-    for source in _list_postings(sources):
-        source.measure(units, sizes, maps)
-    return sizes, maps
+    searched = _list_postings(sources)
+    for source in searched:
+        source.measure(units, is_found, found)
+    if not is_found.all():
+        names = sorted({source.source for source in searched})
+        missing = int(units[np.flatnonzero(~is_found)[0]])
+        raise InputError(", ".join(names), f"damaged: unit {missing} has no measure")
+    return found
 
 
 def _list_postings(sources: Iterable[Segment | Recent | Snapshot]) -> list[_Postings]:
