@@ -1,10 +1,13 @@
 """One engine under every route: documents in, cleaned documents and their map out."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dedup.cleaned import count_canonicals, join_kept
+from dedup.columns import Positions
 from dedup.corpus import CleanedCorpus, clean_corpus
 from dedup.documents import check_documents
 from dedup.errors import OptionsError
@@ -149,38 +152,48 @@ def list_results(
             strict=True,
         )
     ]
+    # Columns of all documents at once: numpy takes longer to be called than to count.
+    lengths = points.kept_stops - points.kept_starts
+    places = np.cumsum(lengths) - lengths
+    places -= np.repeat(np.append(places, 0)[kept.offsets[:-1]], np.diff(kept.offsets))
+    kept_rows = list(
+        zip(points.kept_starts.tolist(), points.kept_stops.tolist(), places.tolist(), strict=True)
+    )
+    kept_offsets, unit_offsets = kept.offsets.tolist(), units.offsets.tolist()
+    kept_chars = _sum_parts(lengths, kept.offsets).tolist()
+    compared = _sum_parts(found.compared, units.offsets).tolist()
+    duplicate_chars = _sum_parts(unit_chars[found.units], row_offsets).tolist()
+    bounds = row_offsets.tolist()
     results = []
     for i, (name, text) in enumerate(documents, first):
-        mine = slice(kept.offsets[i], kept.offsets[i + 1])
-        lengths = points.kept_stops[mine] - points.kept_starts[mine]
-        starts = np.cumsum(lengths) - lengths
-        kept_rows = zip(
-            points.kept_starts[mine].tolist(),
-            points.kept_stops[mine].tolist(),
-            starts.tolist(),
-            strict=True,
-        )
-        my_units = slice(units.offsets[i], units.offsets[i + 1])
-        my_rows = slice(row_offsets[i], row_offsets[i + 1])
-        compared = int(np.count_nonzero(found.compared[my_units]))
+        segments = tuple(kept_rows[kept_offsets[i] : kept_offsets[i + 1]])
+        is_whole = segments == ((0, len(text), 0),)
+        unit_count = unit_offsets[i + 1] - unit_offsets[i]
         results.append(
             Result(
                 name,
                 text,
-                join_kept(texts.data, kept, i).decode(),
-                tuple(rows[my_rows]),
-                tuple(kept_rows),
+                text if is_whole else join_kept(texts.data, kept, i).decode(),
+                tuple(rows[bounds[i] : bounds[i + 1]]),
+                segments,
                 Stats(
                     chars=len(text),
-                    removed_chars=len(text) - int(lengths.sum()),
-                    duplicate_chars=int(unit_chars[found.units[my_rows]].sum()),
-                    units=int(units.offsets[i + 1] - units.offsets[i]),
-                    compared_units=compared,
-                    short_units=int(units.offsets[i + 1] - units.offsets[i]) - compared,
-                    duplicates=int(row_offsets[i + 1] - row_offsets[i]),
+                    removed_chars=len(text) - kept_chars[i],
+                    duplicate_chars=duplicate_chars[i],
+                    units=unit_count,
+                    compared_units=compared[i],
+                    short_units=unit_count - compared[i],
+                    duplicates=bounds[i + 1] - bounds[i],
                     capped_buckets=found.capped_count,
                     recall=options.recall,
                 ),
             )
         )
     return results
+
+
+def _sum_parts(values: NDArray[Any], offsets: Positions) -> Positions:
+    """Add up the values of each part."""
+    sums = np.append(0, np.cumsum(values))
+    parts: Positions = sums[offsets[1:]] - sums[offsets[:-1]]
+    return parts

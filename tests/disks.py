@@ -113,10 +113,10 @@ class Disk:
     def recording(self) -> Iterator[None]:
         """Note what happens from here on."""
         vfs = _Vfs(self)
-        wrapped = ("open", "close", "pwrite", "posix_fallocate", "fsync", "mkdir", "replace")
+        calls = "open close pwrite posix_fallocate ftruncate fsync mkdir replace"
         with (
             patch.multiple(
-                os, **{name: getattr(self, f"_{name}")(getattr(os, name)) for name in wrapped}
+                os, **{name: getattr(self, f"_{name}")(getattr(os, name)) for name in calls.split()}
             ),
             patch.object(os, "unlink", self._unlink(os.unlink)),
         ):
@@ -222,6 +222,14 @@ class Disk:
                 self._note("grow", self._numbers[self._open_files[descriptor]], at + size)
 
         return posix_fallocate
+
+    def _ftruncate(self, real: Any) -> Any:
+        def ftruncate(descriptor: int, size: int) -> None:
+            real(descriptor, size)
+            if descriptor in self._open_files:
+                self.cut(self._open_files[descriptor], size)
+
+        return ftruncate
 
     def _fsync(self, real: Any) -> Any:
         def fsync(descriptor: int) -> None:

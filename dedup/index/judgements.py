@@ -5,6 +5,7 @@ law is applied to those and the new ones, and comes to what a run over all would
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -78,19 +79,14 @@ def open_documents(documents: list[tuple[str, str]], options: Options, threads: 
     texts = Texts.from_bytes([text.encode() for _, text in documents])
     units = cut_all_units(texts, options, threads)
     data, bounds = texts.data.tobytes(), texts.offsets.tolist()
+    shifts = np.repeat(texts.offsets[:-1], np.diff(units.offsets))
+    starts, stops = units.starts - shifts, units.stops - shifts
+    states, rows = np.full(len(units), OPEN, np.uint8), np.empty(0, ROW)
     records = []
-    for i, (name, _) in enumerate(documents):
-        mine = slice(units.offsets[i], units.offsets[i + 1])
+    for i, (first, last) in enumerate(pairwise(units.offsets.tolist())):
+        text, mine = data[bounds[i] : bounds[i + 1]], slice(first, last)
         records.append(
-            Record(
-                -1,
-                name,
-                data[bounds[i] : bounds[i + 1]],
-                units.starts[mine] - bounds[i],
-                units.stops[mine] - bounds[i],
-                np.full(int(units.offsets[i + 1] - units.offsets[i]), OPEN, np.uint8),
-                np.empty(0, ROW),
-            )
+            Record(-1, documents[i][0], text, starts[mine], stops[mine], states[mine], rows)
         )
     keys = make_keys(texts, units, options, threads)
     return Opened(records, texts, units, np.arange(len(units)), keys)
@@ -431,28 +427,35 @@ def _record(
     is_leader[found.leaders] = True
     judged = np.where(goes, np.where(is_leader, GOES, COPY), STAYS)
     judged[~found.compared] = SHORT
-    row_offsets = np.searchsorted(found.units, units.offsets)
-    records = []
-    for i, (one, result) in enumerate(zip(opened, results, strict=True), first):
-        base = int(units.offsets[i])
-        mine = judged[base : base + len(one.starts)]
-        states = np.where(one.states == OPEN, mine, one.states).astype(np.uint8)
-        rows = np.array(
-            [
-                (
-                    0,
-                    numbers[row.canonical.document],
-                    row.canonical.start,
-                    row.canonical.stop,
-                    KINDS.index(row.kind),
-                    row.score,
-                    row.containment,
-                    row.passage,
-                )
-                for row in result.duplicates
-            ],
-            ROW,
+    offsets = units.offsets[first:]
+    states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in opened)])
+    states = np.where(states == OPEN, judged[offsets[0] :], states).astype(np.uint8)
+    # Only what is open has rows.
+    rows = np.array(
+        [
+            (
+                0,
+                numbers[row.canonical.document],
+                row.canonical.start,
+                row.canonical.stop,
+                KINDS.index(row.kind),
+                row.score,
+                row.containment,
+                row.passage,
+            )
+            for result in results
+            for row in result.duplicates
+        ],
+        ROW,
+    )
+    row_offsets = np.searchsorted(found.units, offsets)
+    rows["unit"] = found.units - np.repeat(offsets[:-1], np.diff(row_offsets))
+    bounds, places = (offsets - offsets[0]).tolist(), row_offsets.tolist()
+    return [
+        replace(
+            one,
+            states=states[bounds[i] : bounds[i + 1]],
+            rows=rows[places[i] : places[i + 1]],
         )
-        rows["unit"] = found.units[row_offsets[i] : row_offsets[i + 1]] - base
-        records.append(replace(one, states=states, rows=rows))
-    return records
+        for i, one in enumerate(opened)
+    ]
