@@ -388,7 +388,6 @@ def fill(folder: str) -> None:
         refuse("add", partial(add, index, 50))
         filler.unlink()
         go_on(index)
-    # Nothing of SQLite's own is there now, and there is no room for it.
     take()
 
     def look() -> None:

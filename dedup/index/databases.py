@@ -4,6 +4,7 @@ SQLite is one file for the processes of one machine; `postgres` is for several m
 Both take the same statements, with `?` where a value stands.
 """
 
+import ctypes
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -21,6 +22,9 @@ _APPLICATION: Final = 0x64656475
 # SQLite's own layer with a checksum of eight bytes for each page.
 _CHECKED: Final = "cksmvfs"
 _CHECKSUM_BYTES: Final = 8
+
+# Bytes of the log that are kept when all of it is in the file.
+_LOG_BYTES: Final = 16 << 20
 
 # A writer waits so long for another one; each holds the lock for milliseconds.
 _WAIT_MS: Final = 60_000
@@ -126,6 +130,13 @@ class Sqlite:
                 raise InputError(self.name, "is no journal of an index")
             self._connection.pragma("journal_mode", "wal")
             self._connection.pragma("synchronous", "full")
+            # The log and the memory that connections share stay when all are closed: on a
+            # full disk there is no room to make them again.
+            self._connection.pragma("journal_size_limit", _LOG_BYTES)
+            stays = ctypes.c_int(1)
+            self._connection.file_control(
+                "main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(stays)
+            )
 
     def is_made(self) -> bool:
         """See `Database`."""
