@@ -488,8 +488,14 @@ class Lookups:
         """Look at every block of every segment."""
         self.finish_work()
         with self._working:
-            for segment in list(self._segments.values()):
-                segment.verify()
+            for name in self._registry.segments():
+                try:
+                    # A map of its own: those of others may be closed meanwhile.
+                    with Segment.open(self._folder / name) as segment:
+                        segment.verify()
+                except InputError:
+                    if name in self._registry.segments():
+                        raise
 
     def reindex(self) -> None:
         """Make all anew from the journal."""

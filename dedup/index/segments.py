@@ -1256,7 +1256,7 @@ def merge_segments(
                 if stops_now():
                     return False
         count, least, most = found.tolist() if found[0] else (0, 0, -1)
-        most_measures = sum(segment.postings.layout.measure_count for segment in segments)
+        most_measures = sum(reader.measure_count for reader in readers)
         writer = stack.enter_context(_Writer(os.fspath(path), count, least, most, most_measures))
         left = readers
         while True:
@@ -1342,6 +1342,11 @@ class _Reader:
     ) -> None:
         os.close(self._descriptor)
         self._segment.close()
+
+    @property
+    def measure_count(self) -> int:
+        """Measures of the segment."""
+        return self._layout.measure_count
 
     @property
     def is_done(self) -> bool:
