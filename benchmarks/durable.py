@@ -187,18 +187,13 @@ def list_promises(result: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]
     Returns
     -------
     list
-        What, the promise, what was reached, and whether it is kept.
+        What, the promise, what was reached, and whether it is kept; of what was
+        measured: a small index does not merge.
     """
-    stall = max(find_stall(build) or 0.0 for build in result["builds"])
+    stalls = [stall for build in result["builds"] if (stall := find_stall(build)) is not None]
     speeds = result["look_ups"]
     posting_bytes = result["segment_bytes"] / result["postings"] if result["postings"] else 0.0
     found = [
-        (
-            "longest stall of a call while segments are written and merged",
-            f"at most {MOST_STALL_MS:.0f} ms",
-            f"{stall:.0f} ms",
-            stall <= MOST_STALL_MS,
-        ),
         *(
             (
                 f"band keys looked up a second, warm, that are {what}",
@@ -215,6 +210,16 @@ def list_promises(result: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]
             posting_bytes <= MOST_POSTING_BYTES,
         ),
     ]
+    if stalls:
+        found.insert(
+            0,
+            (
+                "longest stall of a call while segments are written and merged",
+                f"at most {MOST_STALL_MS:.0f} ms",
+                f"{max(stalls):.0f} ms",
+                max(stalls) <= MOST_STALL_MS,
+            ),
+        )
     if (memory := result["open"]["memory_mb"]) is not None:
         found.append(
             (
@@ -306,8 +311,7 @@ def _measure_opening(folder: Path, rounds: int) -> dict[str, Any]:
         "open_ms": median(one["open_ms"] for one in warm),
         "first_ms": median(one["open_ms"] for one in cold),
         "process_ms": median(one["process_ms"] for one in cold),
-        "memory_mb": cold[0]["memory_mb"],
-        "mapped_mb": cold[0]["mapped_mb"],
+        **{name: cold[0][name] for name in ("memory_mb", "mapped_mb", "own_mb")},
     }
 
 
@@ -368,6 +372,7 @@ def _open(job: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "open_ms": 1e3 * (ended - start),
         "process_ms": 1e3 * process_seconds,
+        "own_mb": own_bytes() / 1e6,
         "memory_mb": memory,
         "mapped_mb": mapped,
     }

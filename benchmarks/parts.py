@@ -184,7 +184,7 @@ def _measure_index(setting: Setting) -> dict[str, Any]:
 def _measure_stores(setting: Setting) -> dict[str, Any]:
     if setting.quick:
         return durable.measure_stores(setting.parts, 50_000, 2.0, LIGHT_STORES)
-    return durable.measure_stores(setting.parts, 1_000_000, 60.0)
+    return durable.measure_stores(setting.parts, 1_000_000, 30.0)
 
 
 def _measure_recall(setting: Setting) -> list[dict[str, Any]]:

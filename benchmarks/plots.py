@@ -303,8 +303,8 @@ def _draw_stores(results: Mapping[str, Any]) -> Figure:
     figure, axes = _make_rows(
         len(rows),
         "Stores of band keys: keys a second",
-        "Bars: looked up, then put in; dots: looked up, warm. Logarithmic scale. Pale: not "
-        "durable.",
+        "Bars: put in, after a look-up; circles: looked up alone, warm. Logarithmic scale. Pale: "
+        "not durable.",
         row_inches=0.36,
     )
     axes.set_xscale("log")
@@ -313,10 +313,14 @@ def _draw_stores(results: Mapping[str, Any]) -> Figure:
         speed = row["keys"] / row["seconds"]
         colour = OURS if row["name"].startswith("dedup") else OTHER
         axes.barh(place, speed, color=colour, height=0.62, alpha=1.0 if row["durable"] else 0.4)
-        axes.plot(row["look_ups"], place, "o", color=_INK, markersize=6, fillstyle="none")
-        _write(axes, max(speed, row["look_ups"]), place, f"{speed:,.0f}", 8)
+        look_ups = row["look_ups"]
+        axes.plot(look_ups, place, "o", color=PAST, markersize=6, markerfacecolor="white")
+        told = f"{speed:,.0f} put in, {look_ups:,.0f} looked up"
+        _write(axes, max(speed, look_ups), place, told, 8)
     speeds = [speed for row in rows for speed in (row["keys"] / row["seconds"], row["look_ups"])]
-    axes.set_xlim(min(speeds) / 2, max(speeds) * 4)
+    axes.set_xlim(min(speeds) / 2, max(speeds) * (max(speeds) / min(speeds)) ** 0.8)
+    box = axes.get_position()
+    axes.set_position((0.19, box.y0, 0.78, box.height))
     _plain_ticks(axes, "x", "{:,.0f}")
     return figure
 

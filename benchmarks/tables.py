@@ -337,10 +337,11 @@ def _index_table(results: Mapping[str, Any]) -> str:
     )
     if opened["memory_mb"] is not None:
         text += (
-            f"Open and idle the process has {opened['memory_mb']:.0f} MB, with an empty index "
-            f"{empty['memory_mb']:.0f}, and after {calls['add']['count']:,} single documents "
+            f"Open and idle the process has {opened['memory_mb']:.0f} MB, of which "
+            f"{opened['own_mb']:.0f} are no file's, with an empty index {empty['memory_mb']:.0f} "
+            f"and {empty['own_mb']:.0f}; after {calls['add']['count']:,} single documents "
             f"{calls['memory_mb']:.0f}, and beside them {calls['mapped_mb']:,.0f} of segments that "
-            "are mapped. "
+            "are mapped and that the system can take back. "
         )
     return text + (
         f"On disk {result['segments']} segments with {posted:.0f} postings a unit and "
@@ -363,8 +364,8 @@ def _stores_table(results: Mapping[str, Any]) -> str:
         f"Stores fed the same {result['bands']} band keys of each unit of {result['workload']} "
         "text, in batches of 500 documents: units that share a key are looked up, then the new "
         "ones put in, and where the store can do that the batch is on disk before the next. Each "
-        "in a process of its own for about a minute at most or up to the same end, so the slower "
-        "are the smaller. `dedup.Index` is handed the text, cuts, sketches, scores, and keeps the "
+        "in a process of its own, up to the same end or for half a minute, so the slower are the "
+        "smaller. `dedup.Index` is handed the text, cuts, sketches, scores, and keeps the "
         "text; others are handed the keys. Look-ups are warm and of keys of which half are there. "
         "MB: memory that is no file's, with a server's, and in brackets what of it was there "
         "before the first key.\n\n"

@@ -27,7 +27,7 @@ BUILD: dict[str, Any] = {
     "memory_mb": 300.0,
     "close_seconds": 0.1,
 }
-OPEN = {"open_ms": 4.0, "first_ms": 500.0, "process_ms": 900.0, "memory_mb": 150.0, "mapped_mb": 1}
+OPEN = {"open_ms": 4.0, "first_ms": 500.0, "process_ms": 900.0, "memory_mb": 150.0, "own_mb": 90.0}
 INDEX: dict[str, Any] = {
     "workload": "natural",
     "builds": [BUILD, {**BUILD, "threads": 2, "while_merging": None, "last_tenth_mb_s": 9.0}],
