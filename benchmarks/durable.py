@@ -16,6 +16,7 @@ from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ MOST_STALL_MS, LEAST_KEYS_S, MOST_POSTING_BYTES, MOST_MEMORY_MB = 50.0, 1e6, 20.
 
 DOCUMENT_BYTES = 3000
 
-# Single documents that are added after each batch.
+# Single documents that are added after each batch. They are like nothing else, so that
+# each is the same work, and what one takes longer it waited.
 _SINGLES = 2
 
 # Keys that are looked up in one call, and such calls in a round.
@@ -319,18 +321,18 @@ def _build(job: Mapping[str, Any]) -> dict[str, Any]:
     """Grow an index batch by batch, and between them by single documents."""
     folder = Path(job["folder"])
     batches: list[tuple[int, float]] = []
-    single_bytes = 0
     quiet: list[float] = []
     merging: list[float] = []
+    strange = _make_strange(DOCUMENT_BYTES)
+    strange_bytes = 0
     with Path(job["source"]).open("rb") as rows:
         documents = islice(_unpack(rows), job["documents"])
         _warm()
         with Index.open(folder, threads=job["threads"]) as index:
             while some := list(islice(documents, BATCH_DOCUMENTS)):
-                singles = [some.pop() for _ in range(min(_SINGLES, len(some) - 1))]
                 batches.append((_size_of(some), _time(index.add, some)))
-                single_bytes += _size_of(singles)
-                for one in singles:
+                for one in islice(strange, _SINGLES):
+                    strange_bytes += _size_of([one])
                     was_writing = _is_writing(folder)
                     seconds = _time(index.add, [one])
                     (merging if was_writing or _is_writing(folder) else quiet).append(seconds)
@@ -343,7 +345,7 @@ def _build(job: Mapping[str, Any]) -> dict[str, Any]:
         "documents": counts["documents"],
         "units": counts["units"],
         "duplicates": counts["duplicates"],
-        "text_mb": (sum(size for size, _ in batches) + single_bytes) / 1e6,
+        "text_mb": (sum(size for size, _ in batches) + strange_bytes) / 1e6,
         "mb_s": _speed(batches),
         "first_tenth_mb_s": _speed(batches[:tenth]),
         "last_tenth_mb_s": _speed(batches[-tenth:]),
@@ -357,6 +359,19 @@ def _build(job: Mapping[str, Any]) -> dict[str, Any]:
         "memory_mb": memory / 1e6,
         "close_seconds": close_seconds,
     }
+
+
+def _make_strange(size: int) -> Iterator[tuple[str, str]]:
+    """Yield documents of a size that are like nothing else."""
+    rng = random.Random(size)
+    number = 0
+    while True:
+        words = ("".join(rng.choices(ascii_lowercase, k=rng.randint(2, 9))) for _ in range(size))
+        text = ""
+        while len(text) < size:
+            text += " ".join(islice(words, 12)).capitalize() + ". "
+        yield f"strange {number}", text
+        number += 1
 
 
 def _open(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -390,7 +405,7 @@ def _look_up(job: Mapping[str, Any]) -> dict[str, Any]:
         # All live: nothing was removed.
         firsts, stops = np.zeros(1, np.int64), np.full(1, np.iinfo(np.int64).max)
 
-        def find(keys: Any) -> int:
+        def find(keys: NDArray[np.uint64]) -> int:
             found = 0
             for first in range(0, wanted, _KEYS_TOGETHER):
                 some = np.sort(keys[first : first + _KEYS_TOGETHER])
@@ -408,7 +423,7 @@ def _look_up(job: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _sample_keys(source: Path, count: int, options: Options) -> Any:
+def _sample_keys(source: Path, count: int, options: Options) -> NDArray[np.uint64]:
     """Return band keys of documents from all over a file, in no order: uint64[count]."""
     size = source.stat().st_size
     texts = []

@@ -296,10 +296,11 @@ def _index_table(results: Mapping[str, Any]) -> str:
     calls, opened, empty = result["calls"], result["open"], result["open_empty"]
     text = (
         f"A durable index (`dedup.Index`) of {large['units']:,} units of {result['workload']} text "
-        "in documents of about 3 KB, grown in batches of about 500 that are on disk before the "
+        "in documents of about 3 KB, grown in batches of 500 that are on disk before the "
         "next, in a process of its own. First and last: the speed over the first and the last "
-        "tenth. Stall: how much longer than the median the longest of the single documents took "
-        "that were added while segments were written and merged. MB: memory of the process that "
+        "tenth. Stall: single documents of 3 KB, each like nothing else, are added between the "
+        "batches; how much longer than the median the longest of them took while segments were "
+        "written and merged. MB: memory of the process that "
         "is no file's, at the end.\n\n"
     )
     text += _table(
