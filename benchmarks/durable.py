@@ -41,8 +41,9 @@ MOST_STALL_MS, LEAST_KEYS_S, MOST_POSTING_BYTES, MOST_MEMORY_MB = 50.0, 1e6, 20.
 DOCUMENT_BYTES = 3000
 
 # Single documents that are added after each batch. They are like nothing else, so that
-# each is the same work, and what one takes longer it waited.
-_SINGLES = 2
+# each is the same work, and what one takes longer it waited; while a segment is written
+# there are more of them, for that is seldom.
+_SINGLES, _MOST_SINGLES = 2, 100
 
 # Keys that are looked up in one call, and such calls in a round.
 _KEYS_TOGETHER, _CALLS = 10_000, 20
@@ -331,9 +332,11 @@ def _build(job: Mapping[str, Any]) -> dict[str, Any]:
         with Index.open(folder, threads=job["threads"]) as index:
             while some := list(islice(documents, BATCH_DOCUMENTS)):
                 batches.append((_size_of(some), _time(index.add, some)))
-                for one in islice(strange, _SINGLES):
-                    strange_bytes += _size_of([one])
+                for number, one in enumerate(islice(strange, _MOST_SINGLES)):
                     was_writing = _is_writing(folder)
+                    if number >= _SINGLES and not was_writing:
+                        break
+                    strange_bytes += _size_of([one])
                     seconds = _time(index.add, [one])
                     (merging if was_writing or _is_writing(folder) else quiet).append(seconds)
             counts = index.stats()
