@@ -300,12 +300,13 @@ def _index_table(results: Mapping[str, Any]) -> str:
         "next, in a process of its own. First and last: the speed over the first and the last "
         "tenth. Stall: single documents of 3 KB, each like nothing else, are added between the "
         "batches; how much longer than the median the longest of them took while segments were "
-        "written and merged. MB: memory of the process that "
+        "written and merged, and, else, at any other time. MB: memory of the process that "
         "is no file's, at the end.\n\n"
     )
     text += _table(
         ["threads", "documents", "text MB", "MB/s", "first", "last", "batch ms", "99 %",
-         "longest", "stall ms", "MB"],
+         "longest", "stall ms",
+            "else", "MB"],
         [
             [
                 f"{row['threads']}",
@@ -316,6 +317,7 @@ def _index_table(results: Mapping[str, Any]) -> str:
                 f"{row['last_tenth_mb_s']:.1f}",
                 *(f"{row['batch'][name]:,.0f}" for name in ("median", "p99", "longest")),
                 _milliseconds(find_stall(row)),
+                _milliseconds(row["quiet"] and row["quiet"]["longest"] - row["quiet"]["median"]),
                 f"{row['memory_mb']:,.0f}",
             ]
             for row in result["builds"]
