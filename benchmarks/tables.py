@@ -305,8 +305,7 @@ def _index_table(results: Mapping[str, Any]) -> str:
     )
     text += _table(
         ["threads", "documents", "text MB", "MB/s", "first", "last", "batch ms", "99 %",
-         "longest", "stall ms",
-            "else", "MB"],
+         "longest", "stall ms", "else", "MB"],
         [
             [
                 f"{row['threads']}",
