@@ -51,6 +51,15 @@ PINS = {
         "urllib3==1.26.20",
         _ORJSON,
     ),
+    "redis": (
+        "redis==8.1.0",
+        "datasketch==2.0.0",
+        "numpy==2.4.6",
+    ),
+    "rocksdict": (
+        "rocksdict==0.3.29",
+        "numpy==2.4.6",
+    ),
     "semhash": (
         "semhash==0.5.0",
         "wordllama==0.4.0.post1",

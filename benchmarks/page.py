@@ -3,13 +3,14 @@
 import base64
 import html
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from markdown_it import MarkdownIt
 
 from benchmarks.comparison import fit_growth
+from benchmarks.durable import list_promises
 from benchmarks.plots import (
     PUBLISHED_PLAGDET,
     draw_plots,
@@ -17,6 +18,7 @@ from benchmarks.plots import (
     name_of_peer,
     passages_of_pan,
 )
+from benchmarks.stores import WHOLE
 from benchmarks.tables import SECTIONS, render_part
 
 # A peer that finds so much of what ours does finds as much.
@@ -42,6 +44,8 @@ TITLES = {
     "growth": "Growth",
     "memory": "Bounded memory",
     "start": "First run and later ones",
+    "index": "A durable index",
+    "stores": "Stores of band keys",
     "recall": "Recall by score",
     "promise": "The stated recall",
     "kinds": "Kinds of edit",
@@ -160,6 +164,12 @@ def list_measured(results: Mapping[str, Any]) -> Iterator[str]:
     if "growth" in results:
         sizes = sorted({row["size_mb"] for row in results["growth"]})
         yield f"Time and memory as the text grows from {sizes[0]:,.0f} to {sizes[-1]:,.0f} MB."
+    if "index" in results:
+        large = results["index"]["builds"][0]
+        yield f"A durable index of {large['units']:,} units, and what is promised of it."
+    if "stores" in results:
+        names = [row["name"] for row in results["stores"]["rows"]]
+        yield f"Stores fed the same band keys, look-up before insert: {_join(names)}."
     if "recall" in results:
         pairs = sum(row["pairs"] for row in results["recall"])
         yield f"Recall on {pairs:,} pairs of sentences of known exact score."
@@ -198,6 +208,12 @@ def list_wins(results: Mapping[str, Any]) -> Iterator[str]:
             )
     if "memory" in results and all(row["same_bytes"] for row in results["memory"]):
         yield "The same bytes with any amount of memory."
+    for what, promised, reached, is_kept in _list_index_promises(results):
+        if is_kept:
+            yield f"An index: {what}: {reached}, promised {promised}."
+    for aspect, _, behind in _hold_stores_against_index(results):
+        if behind:
+            yield f"{WHOLE}, text and map and all, is better in {aspect} than {_join(behind)}."
     if results.get("promise", {}).get("holds"):
         row = results["promise"]
         yield (
@@ -256,8 +272,46 @@ def list_losses(results: Mapping[str, Any]) -> Iterator[str]:
     if start := results.get("start"):
         first = f", {start['first']:.0f} s the first time" if "first" in start else ""
         yield f"The command takes {start['later']:.1f} s for a text of 3 KB{first}."
+    for what, promised, reached, is_kept in _list_index_promises(results):
+        if not is_kept:
+            yield f"An index: {what}: {reached}, promised {promised}."
+    for build in results.get("index", {}).get("builds", ()):
+        if build["last_tenth_mb_s"] < (1 - _MOST_SLOWED) * build["first_tenth_mb_s"]:
+            yield (
+                f"An index that grows to {build['units']:,} units takes "
+                f"{build['first_tenth_mb_s']:.1f} MB/s at first, {build['last_tenth_mb_s']:.1f} "
+                "in the end."
+            )
+    for aspect, ahead, _ in _hold_stores_against_index(results):
+        if ahead:
+            yield f"Better in {aspect} than {WHOLE}, text and map and all: {_join(ahead)}."
     yield from _list_quality_losses(results)
     yield from _list_labelled_losses(results)
+
+
+def _list_index_promises(results: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
+    return list_promises(results["index"]) if "index" in results else []
+
+
+def _hold_stores_against_index(
+    results: Mapping[str, Any],
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield an aspect, the stores that are better than the index in it, and those that are not."""
+    rows = results.get("stores", {}).get("rows", ())
+    index = next((row for row in rows if row["name"] == WHOLE), None)
+    if index is None:
+        return
+    aspects: dict[str, Callable[[Mapping[str, Any]], float]] = {
+        "putting in": lambda row: float(row["keys"] / row["seconds"]),
+        "looking up": lambda row: float(row["look_ups"]),
+    }
+    for aspect, speed in aspects.items():
+        times = {row["name"]: speed(row) / speed(index) for row in rows if row is not index}
+        yield (
+            aspect,
+            [f"{name} ({some:.1f} times)" for name, some in times.items() if some > 1],
+            [f"{name} ({1 / some:.1f} times)" for name, some in times.items() if some <= 1],
+        )
 
 
 def _list_peer_losses(part: Mapping[str, Any]) -> Iterator[str]:

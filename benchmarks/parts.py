@@ -7,10 +7,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks import comparison, generator, labelled, plants, quality, speed, start, workloads
+from benchmarks import (
+    comparison,
+    durable,
+    generator,
+    labelled,
+    plants,
+    quality,
+    speed,
+    start,
+    workloads,
+)
 from benchmarks.environments import PINS
 from benchmarks.peers import PEERS
 from benchmarks.scores import Passage
+from benchmarks.stores import STORES
 from benchmarks.workloads import Workload
 from dedup.columns import Texts
 from dedup.matches import list_matches
@@ -22,8 +33,9 @@ SEEDS = {"planted": 1, "generated": 1, "pairs": 7}
 
 AREAS = ("quality", "speed")
 
-# Peers that need no environment of their own.
+# Peers and stores that need no environment of their own.
 LIGHT_PEERS = tuple(name for name, peer in PEERS.items() if peer.distribution not in PINS)
+LIGHT_STORES = tuple(name for name, kind in STORES.items() if kind.distribution not in PINS)
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,11 @@ class Setting:
     def natural(self) -> list[Workload]:
         """All natural text, nothing where there is none; or the beginning of each."""
         return workloads.natural(self.data, 1.0 if self.quick else 1e6)
+
+    @property
+    def parts(self) -> list[Workload]:
+        """Natural text, planted text where there is none; to be grown."""
+        return self.natural or [workloads.planted(10.0, SEEDS["planted"])]
 
     @cached_property
     def generated(self) -> generator.Generated:
@@ -149,14 +166,25 @@ def _measure_trade(setting: Setting) -> list[dict[str, Any]]:
 
 def _measure_growth(setting: Setting) -> list[dict[str, Any]]:
     sizes = [1.0, 8.0] if setting.quick else [10.0, 100.0, 1000.0]
-    parts = setting.natural or [workloads.planted(10.0, SEEDS["planted"])]
-    return comparison.measure_growth(parts, sizes, setting.rounds)
+    return comparison.measure_growth(setting.parts, sizes, setting.rounds)
 
 
 def _measure_memory(setting: Setting) -> list[dict[str, Any]]:
-    parts = setting.natural or [workloads.planted(10.0, SEEDS["planted"])]
-    whole = sum(part.size_mb for part in parts)
-    return comparison.measure_memory(parts, [2.0 * whole, whole, whole / 10], setting.rounds)
+    whole = sum(part.size_mb for part in setting.parts)
+    return comparison.measure_memory(
+        setting.parts, [2.0 * whole, whole, whole / 10], setting.rounds
+    )
+
+
+def _measure_index(setting: Setting) -> dict[str, Any]:
+    units, singles = (100_000, 30) if setting.quick else (10_000_000, 300)
+    return durable.measure_index(setting.parts, units, setting.rounds, singles)
+
+
+def _measure_stores(setting: Setting) -> dict[str, Any]:
+    if setting.quick:
+        return durable.measure_stores(setting.parts, 50_000, 2.0, LIGHT_STORES)
+    return durable.measure_stores(setting.parts, 1_000_000, 30.0)
 
 
 def _measure_recall(setting: Setting) -> list[dict[str, Any]]:
@@ -193,4 +221,6 @@ PARTS = {
     "corpus": Part("speed", lambda at: speed.measure_corpus(at.natural, at.rounds), ["natural"]),
     "growth": Part("speed", _measure_growth),
     "memory": Part("speed", _measure_memory),
+    "index": Part("speed", _measure_index),
+    "stores": Part("speed", _measure_stores),
 }

@@ -274,6 +274,57 @@ def _draw_memory(results: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def _draw_index(results: Mapping[str, Any]) -> Figure:
+    builds = results["index"]["builds"]
+    figure, axes = _make_plane(
+        "How fast an index takes text, MB/s, by what it holds",
+        "Durable batches of 500 documents of about 3 KB; each point is the mean over a part of "
+        "the build.",
+    )
+    colours = [OURS, OTHER]
+    for build, colour in zip(builds, colours, strict=False):
+        speeds = build["stretches_mb_s"]
+        ends = np.arange(1, len(speeds) + 1) * build["units"] / len(speeds)
+        axes.plot(ends, speeds, "-o", color=colour, linewidth=2.2, markersize=4)
+        _write(
+            axes, ends[-1], speeds[-1],
+            f"{build['threads']} thread{'s' if build['threads'] > 1 else ''}", 8,
+            fontsize=10, weight="bold", color=_PALE if colour == OTHER else colour,
+        )  # fmt: skip
+    fastest = max(speed for build in builds for speed in build["stretches_mb_s"])
+    axes.set_ylim(0, 1.15 * fastest)
+    axes.set_xlim(0, 1.12 * max(build["units"] for build in builds))
+    _plain_ticks(axes, "x", "{:,.0f} units")
+    return figure
+
+
+def _draw_stores(results: Mapping[str, Any]) -> Figure:
+    rows = sorted(results["stores"]["rows"], key=lambda row: row["keys"] / row["seconds"])
+    figure, axes = _make_rows(
+        len(rows),
+        "Stores of band keys: keys a second",
+        "Bars: put in, after a look-up; circles: looked up alone, warm. Logarithmic scale. Pale: "
+        "not durable.",
+        row_inches=0.36,
+    )
+    axes.set_xscale("log")
+    _name_rows(axes, [row["name"] for row in rows])
+    for place, row in enumerate(rows):
+        speed = row["keys"] / row["seconds"]
+        colour = OURS if row["name"].startswith("dedup") else OTHER
+        axes.barh(place, speed, color=colour, height=0.62, alpha=1.0 if row["durable"] else 0.4)
+        look_ups = row["look_ups"]
+        axes.plot(look_ups, place, "o", color=PAST, markersize=6, markerfacecolor="white")
+        told = f"{speed:,.0f} put in, {look_ups:,.0f} looked up"
+        _write(axes, max(speed, look_ups), place, told, 8)
+    speeds = [speed for row in rows for speed in (row["keys"] / row["seconds"], row["look_ups"])]
+    axes.set_xlim(min(speeds) / 2, max(speeds) * (max(speeds) / min(speeds)) ** 0.8)
+    box = axes.get_position()
+    axes.set_position((0.19, box.y0, 0.78, box.height))
+    _plain_ticks(axes, "x", "{:,.0f}")
+    return figure
+
+
 def _draw_stages(results: Mapping[str, Any]) -> Figure:
     rows = sorted(results["stages"], key=lambda row: -row["clean_mb_s"])
     figure, axes = _make_rows(
@@ -571,6 +622,8 @@ _DRAWERS: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {
     "growth": _draw_growth,
     "memory": _draw_memory,
     "stages": _draw_stages,
+    "index": _draw_index,
+    "stores": _draw_stores,
     "recall": _draw_recall,
     "kinds": _draw_kinds,
     "estimator": _draw_estimator,

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -94,17 +95,44 @@ def measure(job: Job, python: str = sys.executable) -> Outcome:
     RuntimeError
         When it fails; with what it said.
     """
+    return Outcome(**ask("benchmarks.processes", asdict(job), job.name, python))
+
+
+def ask(
+    module: str, job: Mapping[str, Any], name: str, python: str = sys.executable
+) -> dict[str, Any]:
+    """Have a module do a job in a process of its own; return what it says.
+
+    Raises
+    ------
+    RuntimeError
+        When it fails; with the name of the job and what was said.
+    """
     done = subprocess.run(
-        [python, "-m", "benchmarks.processes"],
-        input=json.dumps(asdict(job)),
+        [python, "-m", module],
+        input=json.dumps(job),
         capture_output=True,
         text=True,
         check=False,
         cwd=ROOT,
     )
     if done.returncode:
-        raise RuntimeError(f"{job.name}: {done.stderr[-2000:]}")
-    return Outcome(**json.loads(done.stdout.splitlines()[-1]))
+        raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def own_bytes() -> int:
+    """Return the memory that is this process's alone and no file's; its peak where that is all.
+
+    Pages of files that are mapped are the system's to take back.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return _peak_bytes()
 
 
 def sentences_path(source: Path) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.comparison import fit_growth
+from benchmarks.durable import find_stall, list_promises
 
 ROOT = Path(__file__).parent.parent
 RESULTS_PATH = ROOT / "benchmarks" / "results" / "latest.json"
@@ -21,6 +22,8 @@ SECTIONS = {
         "growth",
         "memory",
         "start",
+        "index",
+        "stores",
     ],
     "Quality": [
         "recall",
@@ -287,6 +290,108 @@ def _start_line(results: Mapping[str, Any]) -> str:
     )
 
 
+def _index_table(results: Mapping[str, Any]) -> str:
+    result = results["index"]
+    large = result["builds"][0]
+    calls, opened, empty = result["calls"], result["open"], result["open_empty"]
+    text = (
+        f"A durable index (`dedup.Index`) of {large['units']:,} units of {result['workload']} text "
+        "in documents of about 3 KB, grown in batches of 500 that are on disk before the "
+        "next, in a process of its own. First and last: the speed over the first and the last "
+        "tenth. Stall: single documents of 3 KB, each like nothing else, are added between the "
+        "batches; how much longer than the median the longest of them took while segments were "
+        "written and merged, and, else, at any other time. MB: memory of the process that "
+        "is no file's, at the end.\n\n"
+    )
+    text += _table(
+        ["threads", "documents", "text MB", "MB/s", "first", "last", "batch ms", "99 %",
+         "longest", "stall ms", "else", "MB"],
+        [
+            [
+                f"{row['threads']}",
+                f"{row['documents']:,}",
+                f"{row['text_mb']:,.0f}",
+                f"{row['mb_s']:.1f}",
+                f"{row['first_tenth_mb_s']:.1f}",
+                f"{row['last_tenth_mb_s']:.1f}",
+                *(f"{row['batch'][name]:,.0f}" for name in ("median", "p99", "longest")),
+                _milliseconds(find_stall(row)),
+                _milliseconds(row["quiet"] and row["quiet"]["longest"] - row["quiet"]["median"]),
+                f"{row['memory_mb']:,.0f}",
+            ]
+            for row in result["builds"]
+        ],
+    )  # fmt: skip
+    text += "\nThat index, and what is promised of it:\n\n" + _table(
+        ["", "promised", "reached", "kept"],
+        [
+            [what, promised, reached, "yes" if is_kept else "NO"]
+            for what, promised, reached, is_kept in list_promises(result)
+        ],
+    )
+    posted = result["postings"] / large["units"]
+    text += (
+        f"\nOne document of 3 KB: looked up and put in durably in {_call_times(calls['add'])}, "
+        f"only looked up in {_call_times(calls['check'])}. Opened, with a first document read, in "
+        f"{opened['open_ms']:.0f} ms where kernels are loaded, {opened['first_ms']:,.0f} ms where "
+        f"they are not, {opened['process_ms']:,.0f} ms from the start of Python on (an empty "
+        f"index: {empty['open_ms']:.0f}, {empty['first_ms']:,.0f} and {empty['process_ms']:,.0f}). "
+    )
+    if opened["memory_mb"] is not None:
+        text += (
+            f"Open and idle the process has {opened['memory_mb']:.0f} MB, of which "
+            f"{opened['own_mb']:.0f} are no file's, with an empty index {empty['memory_mb']:.0f} "
+            f"and {empty['own_mb']:.0f}; after {calls['add']['count']:,} single documents "
+            f"{calls['memory_mb']:.0f}, and beside them {calls['mapped_mb']:,.0f} of segments that "
+            "are mapped and that the system can take back. "
+        )
+    return text + (
+        f"On disk {result['segments']} segments with {posted:.0f} postings a unit and "
+        f"a journal of {result['journal_bytes'] / 1e6 / large['text_mb']:.2f} bytes a byte of "
+        f"text. Keys are looked up {result['look_ups']['keys']:,} a call, in all segments.\n"
+    )
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _call_times(spread: Mapping[str, float]) -> str:
+    return f"{spread['median']:.1f} ms (median; 99 % within {spread['p99']:.1f})"
+
+
+def _stores_table(results: Mapping[str, Any]) -> str:
+    result = results["stores"]
+    text = (
+        f"Stores fed the same {result['bands']} band keys of each unit of {result['workload']} "
+        "text, in batches of 500 documents: units that share a key are looked up, then the new "
+        "ones put in, and where the store can do that the batch is on disk before the next. Each "
+        "in a process of its own, up to the same end or for half a minute, so the slower are the "
+        "smaller. `dedup.Index` is handed the text, cuts, sketches, scores, and keeps the "
+        "text; others are handed the keys. Look-ups are warm and of keys of which half are there. "
+        "MB: memory that is no file's, with a server's, and in brackets what of it was there "
+        "before the first key.\n\n"
+    ) + _table(
+        ["", "durable", "keys", "put in, keys/s", "looked up, keys/s", "bytes a key", "MB"],
+        [
+            [
+                row["name"],
+                "yes" if row["durable"] else "no",
+                f"{row['keys']:,}",
+                f"{row['keys'] / row['seconds']:,.0f}",
+                f"{row['look_ups']:,.0f}",
+                f"{row['disk_bytes'] / row['keys']:.1f}" if row["disk_bytes"] else "-",
+                f"{row['bytes'] / 1e6:,.0f} ({row['start_bytes'] / 1e6:,.0f})",
+            ]
+            for row in result["rows"]
+        ],
+    )
+    if result["missing"]:
+        causes = "; ".join(f"{name} ({cause})" for name, cause in result["missing"].items())
+        text += f"\nNot to be had, so left out: {causes}.\n"
+    return text
+
+
 def _recall_table(results: Mapping[str, Any]) -> str:
     return (
         "Pairs of sentences found, by their true score (threshold 0.7; none may be found "
@@ -517,6 +622,8 @@ _RENDERERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "growth": _growth_table,
     "memory": _memory_table,
     "start": _start_line,
+    "index": _index_table,
+    "stores": _stores_table,
     "recall": _recall_table,
     "promise": _promise_line,
     "kinds": _kinds_table,
