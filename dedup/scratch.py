@@ -8,6 +8,7 @@ as it likes. What a stage holds at once beside its columns has to be small.
 
 import contextlib
 import ctypes
+import math
 import mmap
 import os
 import tempfile
@@ -80,11 +81,12 @@ class Scratch:
         self._maps: weakref.WeakSet[_Map] = weakref.WeakSet()
         self._done = threading.Event()
         self._watcher: threading.Thread | None = None
-        resident, own_pages = _resident_bytes()
-        self._room = None
+        self._room: int | None = None
+        self._most_pages = 0.0
         if most_bytes is not None:
+            resident, own_pages = _resident_bytes()
             self._room = max(most_bytes - max(resident, _PROGRAM_BYTES), _LEAST_ROOM_BYTES)
-        self._most_pages = _PAGE_SHARE * (self._room or 0) + own_pages + _PROGRAM_PAGES
+            self._most_pages = _PAGE_SHARE * self._room + own_pages + _PROGRAM_PAGES
 
     def __enter__(self) -> Self:
         return self
@@ -114,10 +116,12 @@ class Scratch:
         OutputError
             When there is no room on disk either.
         """
+        if self._room is None:
+            return np.empty(shape, dtype)
         kind = np.dtype(dtype)
-        count = int(np.prod(shape))
+        count = shape if isinstance(shape, int) else math.prod(shape)
         size = count * kind.itemsize
-        if self._room is None or size < _LEAST_BYTES:
+        if size < _LEAST_BYTES:
             return np.empty(shape, kind)
         with self._lock:
             fits = self._held_bytes + size <= _COLUMN_SHARE * self._room

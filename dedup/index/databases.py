@@ -23,6 +23,9 @@ _APPLICATION: Final = 0x64656475
 _CHECKED: Final = "cksmvfs"
 _CHECKSUM_BYTES: Final = 8
 
+# Pages of a connection that are kept in memory.
+_CACHED_KIB: Final = 16 << 10
+
 # Bytes of the log that are kept when all of it is in the file.
 _LOG_BYTES: Final = 16 << 20
 
@@ -130,6 +133,7 @@ class Sqlite:
                 raise InputError(self.name, "is no journal of an index")
             self._connection.pragma("journal_mode", "wal")
             self._connection.pragma("synchronous", "full")
+            self._connection.pragma("cache_size", -_CACHED_KIB)
             # The log and the memory that connections share stay when all are closed: on a
             # full disk there is no room to make them again.
             self._connection.pragma("journal_size_limit", _LOG_BYTES)

@@ -33,7 +33,7 @@ _LEVEL: Final = 1
 
 # Text of documents that were read lately, for others that are like them: of eight that
 # a document is held against, most were read for the one before it.
-_CACHED_BYTES: Final = 32 << 20
+_CACHED_BYTES: Final = 64 << 20
 
 _SCHEMA: Final = """
 CREATE TABLE facts (number {whole} PRIMARY KEY, facts {blob} NOT NULL);
