@@ -273,8 +273,9 @@ class _Found:
         known |= np.bincount(run_rows, minlength=len(known)) > 1
         of_run = np.repeat(np.arange(len(numbers)), keys.runs.counts)
         counts = np.bincount(of_run[known[run_rows]], minlength=len(numbers))
-        asks_again = (is_again | (is_old & (went[text_rows] > 0))) & keys.asks
-        asks_again &= counts >= LEAST_SHARE * keys.runs.counts
+        # Whether it is long enough itself has no say: the first with its text may be.
+        asks_again = (is_again & keys.asks) | (is_old & (went[text_rows] > 0))
+        asks_again &= (counts >= LEAST_SHARE * keys.runs.counts) & (counts > 0)
 
         def list_met(asks: Flags) -> Flags:
             """Say which of the units that have a run have one of some."""
