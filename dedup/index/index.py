@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,11 @@ _JOURNAL: Final = "journal.sqlite"
 _SEGMENTS: Final = "segments"
 
 _EXPORTED_AT_ONCE: Final = 256
+
+# A thousand years, and the last second of the year 9999: a time in milliseconds, taken
+# for one in seconds, would make an index forget all.
+_MOST_TTL: Final = 1000 * 366 * 86_400
+_LAST_SECOND: Final = 253_402_300_799
 
 # Others write at most so often between a look and the next.
 _MOST_TRIES: Final = 20
@@ -154,8 +159,7 @@ class Index:
         file = folder / _JOURNAL
         if create is False and not file.exists():
             raise InputError(str(path), "is no index")
-        if ttl is not None and not ttl > 0:
-            raise OptionsError("ttl", ttl, "over 0 seconds")
+        _check_ttl(ttl)
         _check_options(options or Options())
         new = [folder, *(one for one in folder.parents if not one.exists())]
         if not file.exists():
@@ -224,6 +228,7 @@ class Index:
         """
         if if_exists not in get_args(IfExists):
             raise OptionsError("if_exists", if_exists, "one of " + ", ".join(get_args(IfExists)))
+        _check_now(now)
         given = _Given.of(documents)
         # What takes longest is done before others have to wait.
         opened = open_documents(given.documents, self.options, self._threads)
@@ -256,12 +261,14 @@ class Index:
 
         A document that is there with another text is looked at as if it took its place.
         """
+        _check_now(now)
         given = _Given.of(documents)
         opened = open_documents(given.documents, self.options, self._threads)
         with self._reading() as (journal, view):
             known = journal.find_ids(given.ids)
             if journal.facts.ttl is not None:
-                forgotten = journal.find_forgotten(_find_end(journal.facts, now))
+                facts = replace(journal.facts, now=_find_now(journal.facts, now))
+                forgotten = journal.find_forgotten(_find_end(facts))
                 view = view.without(forgotten.units)
                 gone = set(forgotten.documents)
                 view = view.without(_list_spans(journal.documents(forgotten.documents)))
@@ -324,6 +331,7 @@ class Index:
         int
             Documents of which nothing was left.
         """
+        _check_now(now)
         with self._writing(now) as writing:
             count = self._forget(writing)
         self._lookups.work()
@@ -467,7 +475,7 @@ class Index:
         facts = self._journal.facts
         if facts.ttl is None:
             return 0
-        until = _find_end(facts, None)
+        until = _find_end(facts)
         if until <= facts.forgotten:
             return 0
         forgotten = self._journal.find_forgotten(until)
@@ -630,15 +638,29 @@ def _list_spans(records: Iterable[Record]) -> NDArray[np.int64]:
     return np.array([(one.number, one.stop) for one in records], np.int64).reshape(-1, 2)
 
 
+def _check_ttl(ttl: object) -> None:
+    if ttl is not None and not (_is_number(ttl) and 0 < ttl <= _MOST_TTL):
+        raise OptionsError("ttl", ttl, f"a number of seconds, over 0 and at most {_MOST_TTL}")
+
+
+def _check_now(now: object) -> None:
+    if now is not None and not (_is_number(now) and 0 <= now <= _LAST_SECOND):
+        raise OptionsError("now", now, f"seconds since 1970, from 0 to {_LAST_SECOND}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _find_now(facts: Facts, now: float | None) -> int:
     """Return a time in milliseconds, not before that of the last call."""
-    return max(facts.now, int(1000 * (time.time() if now is None else now)))
+    return max(facts.now, round(1000 * (time.time() if now is None else now)))
 
 
-def _find_end(facts: Facts, now: float | None) -> int:
+def _find_end(facts: Facts) -> int:
     """Return the time up to which what was last seen is forgotten."""
     assert facts.ttl is not None
-    return _find_now(facts, now) - int(1000 * facts.ttl)
+    return facts.now - round(1000 * facts.ttl)
 
 
 def _check_options(options: Options) -> None:
@@ -674,5 +696,6 @@ def _read_options(
             if value != facts.options[name]:
                 raise OptionsError(name, value, f"{facts.options[name]!r}, as {path} has it")
     if ttl is not None and ttl != facts.ttl:
-        raise OptionsError("ttl", ttl, f"{facts.ttl!r}, as {path} has it")
+        kept = "none" if facts.ttl is None else f"{facts.ttl:g}"
+        raise OptionsError("ttl", ttl, f"{kept}, as {path} has it")
     return stored
