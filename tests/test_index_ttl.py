@@ -78,3 +78,101 @@ def test_an_index_keeps_the_time_to_live_that_it_was_made_with(tmp_path: Path) -
         index.add([("a", FERRY)], now=0)
         assert index.expire(now=1e9) == 0
         assert canonicals(index.add([("b", FERRY)], now=1e9)) == [["a"]]
+
+
+def test_the_time_of_a_call_counts_not_the_clock(index: Index) -> None:
+    index.add([("a", FERRY)], now=0)
+    assert canonicals(index.add([("b", FERRY)], now=10)) == [["a"]]
+    assert index.expire(now=20) == 0
+    assert index.expire(now=20.001) == 2
+    assert len(index) == 0
+
+
+def test_a_time_before_that_of_the_last_call_counts_as_that(index: Index) -> None:
+    index.add([("a", FERRY)], now=100)
+    index.add([("b", NOBODY)], now=3)
+    assert index.expire(now=50) == 0
+    assert canonicals(index.check([("c", f"{FERRY} {NOBODY}")], now=0)) == [["a", "b"]]
+    # Both were seen at 100.
+    assert canonicals(index.check([("c", f"{FERRY} {NOBODY}")], now=110)) == [["a", "b"]]
+    assert index.expire(now=110.5) == 2
+    index.add([("c", FERRY)], now=0)
+    assert canonicals(index.check([("d", FERRY)], now=120.5)) == [["c"]]
+    assert canonicals(index.check([("d", FERRY)], now=120.6)) == [[]]
+
+
+def test_a_unit_that_is_repeated_stays_and_the_rest_of_its_document_goes(index: Index) -> None:
+    index.add([("a", f"{NOBODY} {FERRY} {KEPT}")], now=0)
+    index.add([("b", FERRY)], now=8)
+    before = index.get("a")
+    assert index.expire(now=15) == 0
+    assert canonicals(index.check([("c", f"{NOBODY} {FERRY} {KEPT}")], now=15)) == [["a"]]
+    # What was said of it is said still, and its text is there.
+    assert index.get("a") == before
+    assert dict(index.export()) == {"a": f"{NOBODY} {FERRY} {KEPT}", "b": FERRY}
+    assert (index.stats()["documents"], index.stats()["units"]) == (2, 4)
+    # Both were last seen at 8.
+    assert index.expire(now=18) == 0
+    assert index.expire(now=18.1) == 2
+    assert (index.get("a"), index.get("b"), list(index.export())) == (None, None, [])
+    assert canonicals(index.add([("a", FERRY), ("b", f"{FERRY} {KEPT}")], now=18.1)) == [[], ["a"]]
+
+
+def test_adding_forgets_before_it_judges(index: Index) -> None:
+    index.add([("a", FERRY)], now=0)
+    again, other = index.add([("a", f"{FERRY} {NOBODY}"), ("b", FERRY)], now=11)
+    assert (again.duplicates, [row.canonical.document for row in other.duplicates]) == ((), ["a"])
+    assert len(index) == 2
+
+
+@pytest.mark.parametrize("text", ["", "...", "Short."])
+def test_a_document_without_units_that_are_compared_goes_too(index: Index, text: str) -> None:
+    index.add([("a", text)], now=0)
+    assert index.expire(now=10) == 0
+    assert index.expire(now=11) == 1
+    assert index.get("a") is None
+
+
+def test_looking_says_what_adding_would_and_forgets_nothing(index: Index, tmp_path: Path) -> None:
+    index.add([("a", f"{FERRY} {NOBODY}")], now=0)
+    index.add([("b", f"{NOBODY} {KEPT}")], now=5)
+    documents = [("a", f"{FERRY} {NOBODY}"), ("b", KEPT), ("c", f"{FERRY} {NOBODY} {KEPT}")]
+    for now in (5, 10, 10.5, 15, 15.5, 100):
+        found = index.check(documents, now=now)
+        index.snapshot(tmp_path / f"{now}")
+        with Index.open(tmp_path / f"{now}") as copy:
+            added = copy.add(documents, if_exists="replace", now=now)
+        assert [(one.text, one.duplicates) for one in found] == [
+            (one.text, one.duplicates) for one in added
+        ]
+    assert len(index) == 2
+    assert canonicals(index.check([("c", FERRY)], now=5)) == [["a"]]
+
+
+def test_removing_is_not_seeing_and_needs_no_clock(index: Index) -> None:
+    index.add([("a", FERRY), ("b", NOBODY)], now=0)
+    index.remove(["b"])
+    assert canonicals(index.add([("c", FERRY)], now=1)) == [["a"]]
+    assert index.expire(now=11.5) == 2
+
+
+def test_a_copy_that_stays_now_was_seen_with_those_that_repeat_it(index: Index) -> None:
+    index.add([("a", FERRY)], now=0)
+    index.add([("b", f"{FERRY} {NOBODY}")], now=5)
+    index.add([("c", FERRY)], now=8)
+    (first, second) = index.remove(["a"])
+    assert (first.now, second.now and second.now.canonical.document) == (None, "b")
+    assert canonicals(index.check([("d", f"{NOBODY} {FERRY}")], now=16)) == [["b"]]
+    index.expire(now=16)
+    assert canonicals(index.check([("d", f"{NOBODY} {FERRY}")], now=18)) == [["b"]]
+    assert index.expire(now=18.1) == 2
+
+
+def test_a_copy_that_was_judged_again_keeps_no_one_longer_than_itself(index: Index) -> None:
+    index.add([("a", FERRY)], now=0)
+    index.add([("b", FERRY)], now=5)
+    index.add([("c", FERRY)], now=8)
+    index.add([("d", NOBODY)], now=14)
+    index.remove(["a"])
+    assert canonicals(index.check([("e", FERRY)], now=18)) == [["b"]]
+    assert canonicals(index.check([("e", FERRY)], now=18.1)) == [[]]

@@ -314,7 +314,8 @@ class Index:
             When one is not there; nothing is removed.
         """
         names = list(dict.fromkeys(documents))
-        with self._writing() as writing:
+        # What is removed is not seen; the caller's clock may be another than this one's.
+        with self._writing(now=0) as writing:
             found = self._journal.find_ids(names)
             for name in names:
                 if name not in found:
@@ -429,7 +430,7 @@ class Index:
             return journal.facts.documents
 
     @contextmanager
-    def _writing(self, now: float | None = None) -> "Iterator[_Writing]":
+    def _writing(self, now: float | None) -> "Iterator[_Writing]":
         """Do what is done here alone, and all of it or nothing."""
         with self._writer:
             self._lookups.tell_failure()
@@ -516,6 +517,8 @@ class Index:
         postings, news = found.put(old_leaders)
         self._journal.judge(after, record, (news[0] - record.number, news[1] - record.number))
         writing.take(postings)
+        if self._journal.facts.ttl is not None:
+            self._journal.see(found.seen, record.number)
         now = {(row.start, row.stop): row for row in found.results[0].duplicates}
         before = _list_rows(self._journal, record, names)
         return [

@@ -498,12 +498,28 @@ class Journal:
                 (min(one[0] for one in joined), max(one[1] for one in joined)),
             )
 
-    def see(self, seen: Mapping[int, int]) -> None:
-        """Write that units were seen now, each in its document."""
+    def see(self, seen: Mapping[int, int], document: int | None = None) -> None:
+        """Write that units were seen, each in its document.
+
+        Parameters
+        ----------
+        document
+            One that repeats them: they were seen when that came, or later. Now, unless
+            given.
+        """
+        some = {*seen.values()} if document is None else {*seen.values(), document}
+        added = dict(self._ask("SELECT number, added FROM documents WHERE number IN ({})", [*some]))
+        last_seen = self.facts.now if document is None else added[document]
         self.database.execute_many(
             "INSERT INTO seen VALUES (?, ?, ?) "
-            "ON CONFLICT (document, unit) DO UPDATE SET last_seen = excluded.last_seen",
-            [(document, unit, self.facts.now) for unit, document in sorted(seen.items())],
+            "ON CONFLICT (document, unit) DO UPDATE SET last_seen = excluded.last_seen "
+            "WHERE excluded.last_seen > seen.last_seen",
+            [
+                (own, unit, last_seen)
+                for unit, own in sorted(seen.items())
+                # All of a document is as old as it is, unless it stands here.
+                if added[own] < last_seen
+            ],
         )
 
     def find_forgotten(self, until: int) -> Forgotten:
