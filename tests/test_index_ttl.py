@@ -39,7 +39,7 @@ def canonicals(results: list[Result]) -> list[list[str]]:
     "ttl", [0, -1, -0.5, math.nan, math.inf, 1e300, 10**400, True, False, "30", [30]]
 )
 def test_a_time_to_live_is_a_number_of_seconds(tmp_path: Path, ttl: Any) -> None:
-    with pytest.raises(OptionsError, match="option ttl: .*expected a number of seconds, over 0"):
+    with pytest.raises(OptionsError, match=r"option ttl: .*expected a number of seconds, over 0"):
         Index.open(tmp_path / "index", ttl=ttl)
     assert not (tmp_path / "index").exists()
 
@@ -48,7 +48,7 @@ def test_a_time_to_live_is_a_number_of_seconds(tmp_path: Path, ttl: Any) -> None
 def test_a_time_is_seconds_since_1970(index: Index, now: Any) -> None:
     index.add([("a", FERRY)], now=5)
     for call in (index.add, index.check):
-        with pytest.raises(OptionsError, match="option now: .*expected seconds since 1970"):
+        with pytest.raises(OptionsError, match=r"option now: .*expected seconds since 1970"):
             call([("b", NOBODY)], now=now)
     with pytest.raises(OptionsError, match="option now"):
         index.expire(now=now)
@@ -64,10 +64,10 @@ def test_the_longest_time_to_live_forgets_nothing(tmp_path: Path) -> None:
 
 def test_an_index_keeps_the_time_to_live_that_it_was_made_with(tmp_path: Path) -> None:
     Index.open(tmp_path / "never").close()
-    with pytest.raises(OptionsError, match="ttl: got 10, expected none, as .*never has it"):
+    with pytest.raises(OptionsError, match=r"ttl: got 10, expected none, as .*never has it"):
         Index.open(tmp_path / "never", ttl=10)
     Index.open(tmp_path / "index", ttl=10).close()
-    with pytest.raises(OptionsError, match="ttl: got 11, expected 10, as .*index has it"):
+    with pytest.raises(OptionsError, match=r"ttl: got 11, expected 10, as .*index has it"):
         Index.open(tmp_path / "index", ttl=11)
     with Index.open(tmp_path / "index", ttl=10.0) as index:
         index.add([("a", FERRY)], now=0)
@@ -176,3 +176,68 @@ def test_a_copy_that_was_judged_again_keeps_no_one_longer_than_itself(index: Ind
     index.remove(["a"])
     assert canonicals(index.check([("e", FERRY)], now=18)) == [["b"]]
     assert canonicals(index.check([("e", FERRY)], now=18.1)) == [[]]
+
+
+def test_a_document_that_comes_again_is_seen_again(index: Index) -> None:
+    index.add([("a", f"{FERRY} {NOBODY}"), ("e", "")], now=0)
+    index.add([("b", f"{FERRY} {KEPT}")], now=2)
+    index.add([("b", f"{FERRY} {KEPT}"), ("e", "")], now=8)
+    assert canonicals(index.check([("c", f"{FERRY} {NOBODY} {KEPT}")], now=12.5)) == [["a", "b"]]
+    index.add([("a", f"{FERRY} {NOBODY}")], now=9)
+    # What it repeats was seen with it.
+    assert canonicals(index.check([("c", f"{FERRY} {NOBODY} {KEPT}")], now=18)) == [["a", "a", "b"]]
+    assert index.expire(now=18.1) == 2
+    assert [name for name, _ in index.export()] == ["a"]
+    assert index.expire(now=19.1) == 1
+
+
+@pytest.mark.parametrize("if_exists", ["error", "skip", "replace"])
+def test_a_document_that_was_forgotten_in_part_comes_again_as_the_last(
+    index: Index, if_exists: Any
+) -> None:
+    index.add([("a", f"{FERRY} {NOBODY}")], now=0)
+    index.add([("b", f"{FERRY} {KEPT}")], now=8)
+    again = [("a", f"{FERRY} {NOBODY}")]
+    looked = index.check(again, now=12)
+    added = index.add(again, if_exists=if_exists, now=12)
+    assert looked == added
+    # As if it had been removed: the next copy stays, and it repeats that.
+    assert canonicals(added) == [["b"]]
+    assert [name for name, _ in index.export()] == ["b", "a"]
+    assert canonicals(index.check([("c", f"{FERRY} {NOBODY} {KEPT}")], now=18)) == [["b", "a", "b"]]
+    assert canonicals(index.check([("c", f"{FERRY} {NOBODY} {KEPT}")], now=22)) == [["b", "a"]]
+
+
+def test_of_a_document_forgotten_in_part_another_text_is_an_error_still(index: Index) -> None:
+    index.add([("a", f"{FERRY} {NOBODY}")], now=0)
+    index.add([("b", FERRY)], now=8)
+    with pytest.raises(InputError, match="another text has this id"):
+        index.add([("a", KEPT)], now=12)
+    # The call that failed has forgotten nothing.
+    assert canonicals(index.check([("c", NOBODY)], now=10)) == [["a"]]
+    (kept,) = index.add([("a", KEPT)], if_exists="skip", now=12)
+    assert kept.original == f"{FERRY} {NOBODY}"
+
+
+def test_what_stands_across_units_is_seen_in_all_of_them(index: Index) -> None:
+    index.add([("a", f"{FERRY} {NOBODY} {KEPT}")], now=0)
+    joined = f"{FERRY[:-1]}, {NOBODY[0].lower()}{NOBODY[1:]}"
+    (found,) = index.add([("b", joined)], now=8)
+    (row,) = found.duplicates
+    assert (row.canonical.start, row.canonical.stop) == (0, len(f"{FERRY} {NOBODY}"))
+    for now, expected in ((18, ["a", "a"]), (18.1, [])):
+        index.expire(now=now)
+        assert canonicals(index.check([("c", f"{FERRY} {NOBODY} {KEPT}")], now=now)) == [expected]
+
+
+def test_a_look_at_a_document_in_place_of_one_that_is_repeated(tmp_path: Path) -> None:
+    with Index.open(tmp_path / "index") as index:
+        index.add([("a", FERRY), ("b", FERRY)])
+        new = [("a", f"{FERRY} {NOBODY}")]
+        looked = index.check(new)
+        # Nothing of the look is there.
+        before = index.get("a"), index.get("b"), len(index), index.stats()["postings"]
+        assert before[0] and before[0].original == FERRY
+        assert canonicals(index.check([("c", f"{FERRY} {NOBODY}")])) == [["a"]]
+        assert canonicals(looked) == [["b"]]
+        assert looked == index.add(new, if_exists="replace")

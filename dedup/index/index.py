@@ -233,33 +233,17 @@ class Index:
         # What takes longest is done before others have to wait.
         opened = open_documents(given.documents, self.options, self._threads)
         with self._writing(now) as writing:
-            self._forget(writing)
-            known = self._journal.find_ids(given.ids)
-            others = given.list_others(known)
-            if others and if_exists == "error":
-                raise InputError(others[0], "another text has this id")
-            if others and if_exists == "replace":
-                self._remove(writing, [known.pop(name)[0] for name in others])
-            new = [i for i, name in enumerate(given.ids) if name not in known]
-            if len(new) < len(given.ids):
-                some = [given.documents[i] for i in new]
-                opened = open_documents(some, self.options, self._threads)
-            judged = self._judge(opened, writing.view)
-            self._journal.add(judged.records, [given.checksums[i] for i in new])
-            if self._journal.facts.ttl is not None:
-                self._journal.see(judged.seen)
-            writing.take(judged.put()[0])
-            old = self._recall(self._journal, [number for number, _ in known.values()])
-            results = {result.document: result for result in (*judged.results, *old)}
+            results = self._add(writing, given, opened, if_exists)
         self._lookups.work()
-        return [results[name] for name in given.ids]
+        return results
 
     def check(
         self, documents: Iterable[tuple[str, str]], *, now: float | None = None
     ) -> list[Result]:
         """Say what `add` would say, and remember nothing.
 
-        A document that is there with another text is looked at as if it took its place.
+        A document that is there with another text is looked at as if it took its place;
+        where others repeat it, that waits for those who write.
         """
         _check_now(now)
         given = _Given.of(documents)
@@ -274,22 +258,29 @@ class Index:
                 view = view.without(_list_spans(journal.documents(forgotten.documents)))
                 known = {name: one for name, one in known.items() if one[0] not in gone}
             others = set(given.list_others(known))
+            same = [number for name, (number, _) in known.items() if name not in others]
+            others |= {one.id for one in _find_partial(journal, same, view)}
             records = journal.documents([known[name][0] for name in others])
-            view = view.without(_list_spans(records))
-            new = [
-                document
-                for document in given.documents
-                if document[0] not in known or document[0] in others
-            ]
-            if len(new) < len(given.ids):
-                opened = open_documents(new, self.options, self._threads)
-            numbered = opened.renumbered(journal.facts.next_number)
-            judged = judge(numbered, journal, view, self.options, self._threads)
-            old = [number for name, (number, _) in known.items() if name not in others]
-            results = {
-                result.document: result for result in (*judged.results, *self._recall(journal, old))
-            }
-        return [results[name] for name in given.ids]
+            if not journal.find_pointing([one.number for one in records]):
+                view = view.without(_list_spans(records))
+                new = [
+                    document
+                    for document in given.documents
+                    if document[0] not in known or document[0] in others
+                ]
+                if len(new) < len(given.ids):
+                    opened = open_documents(new, self.options, self._threads)
+                numbered = opened.renumbered(journal.facts.next_number)
+                judged = judge(numbered, journal, view, self.options, self._threads)
+                same = [number for name, (number, _) in known.items() if name not in others]
+                old = self._recall(journal, same)
+                results = {result.document: result for result in (*judged.results, *old)}
+                return [results[name] for name in given.ids]
+        # What repeats a document that is replaced would have to be judged again.
+        with suppress(_UndoneError), self._writing(now) as writing:
+            found = self._add(writing, given, opened, "replace")
+            raise _UndoneError
+        return found
 
     def get(self, document: str) -> Result | None:
         """Return what was said of a document; None when it is not there."""
@@ -467,6 +458,35 @@ class Index:
                 self._lookups.reindex()
         raise InputError(self.name, "a segment is missing; reindex makes it anew")
 
+    def _add(
+        self, writing: "_Writing", given: "_Given", opened: Opened, if_exists: IfExists
+    ) -> list[Result]:
+        """Add documents; return what is said of each."""
+        self._forget(writing)
+        known = self._journal.find_ids(given.ids)
+        others = given.list_others(known)
+        if others and if_exists == "error":
+            raise InputError(others[0], "another text has this id")
+        same = [number for name, (number, _) in known.items() if name not in others]
+        replaced = [one.id for one in _find_partial(self._journal, same, writing.view)]
+        if if_exists == "replace":
+            replaced += others
+        if replaced:
+            self._remove(writing, [known.pop(name)[0] for name in replaced])
+        new = [i for i, name in enumerate(given.ids) if name not in known]
+        if len(new) < len(given.ids):
+            some = [given.documents[i] for i in new]
+            opened = open_documents(some, self.options, self._threads)
+        judged = self._judge(opened, writing.view)
+        self._journal.add(judged.records, [given.checksums[i] for i in new])
+        if self._journal.facts.ttl is not None:
+            self._journal.see(judged.records)
+            self._journal.renew([known[name][0] for name in known if name not in others])
+        writing.take(judged.put()[0])
+        old = self._recall(self._journal, [number for number, _ in known.values()])
+        results = {result.document: result for result in (*judged.results, *old)}
+        return [results[name] for name in given.ids]
+
     def _judge(self, opened: Opened, view: View) -> Judgement:
         numbered = opened.renumbered(self._journal.facts.next_number)
         return judge(numbered, self._journal, view, self.options, self._threads)
@@ -518,7 +538,7 @@ class Index:
         self._journal.judge(after, record, (news[0] - record.number, news[1] - record.number))
         writing.take(postings)
         if self._journal.facts.ttl is not None:
-            self._journal.see(found.seen, record.number)
+            self._journal.see([after])
         now = {(row.start, row.stop): row for row in found.results[0].duplicates}
         before = _list_rows(self._journal, record, names)
         return [
@@ -550,6 +570,10 @@ class Index:
         corpus = cut_duplicates(texts, units, found, Filters())
         (result,) = list_results([(record.id, record.text.decode())], corpus, self.options)
         return replace(result, duplicates=tuple(_list_rows(journal, record, {})))
+
+
+class _UndoneError(Exception):
+    """What was written is to be undone."""
 
 
 @dataclass
@@ -633,6 +657,20 @@ def _list_rows(journal: Journal, record: Record, names: dict[int, str]) -> list[
             int(row["passage"]),
         )
         for (start, stop), row in zip(spans, rows, strict=True)
+    ]
+
+
+def _find_partial(journal: Journal, numbers: Sequence[int], view: View) -> list[Record]:
+    """Find the documents of which some units are forgotten, among some."""
+    if journal.facts.ttl is None:
+        return []
+    records = journal.documents(numbers)
+    firsts = np.array([one.number for one in records], np.int64)
+    stops = np.array([one.stop for one in records], np.int64)
+    begun = np.searchsorted(view.gaps[:, 0], stops, side="left")
+    ended = np.searchsorted(view.gaps[:, 1], firsts, side="right")
+    return [
+        one for one, is_partial in zip(records, (begun > ended).tolist(), strict=True) if is_partial
     ]
 
 
