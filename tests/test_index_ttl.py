@@ -237,7 +237,259 @@ def test_a_look_at_a_document_in_place_of_one_that_is_repeated(tmp_path: Path) -
         looked = index.check(new)
         # Nothing of the look is there.
         before = index.get("a"), index.get("b"), len(index), index.stats()["postings"]
-        assert before[0] and before[0].original == FERRY
+        assert before[0]
+        assert before[0].original == FERRY
         assert canonicals(index.check([("c", f"{FERRY} {NOBODY}")])) == [["a"]]
         assert canonicals(looked) == [["b"]]
         assert looked == index.add(new, if_exists="replace")
+
+
+def test_a_unit_that_was_repeated_is_forgotten_while_another_stays(index: Index) -> None:
+    index.add([("a", f"{FERRY} {NOBODY}")], now=0)
+    index.add([("b", FERRY)], now=8)
+    index.add([("c", NOBODY)], now=9)
+    assert index.expire(now=12) == 0
+    for _ in range(2):
+        assert canonicals(index.check([("d", f"{FERRY} {NOBODY}")], now=18.5)) == [["a"]]
+        # Of the second nothing is left.
+        index.expire(now=18.5)
+    assert [name for name, _ in index.export()] == ["a", "c"]
+
+
+def test_what_is_forgotten_gives_its_space_back(index: Index, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    documents = [
+        (f"d{number}", text)
+        for number in range(40)
+        for text in reference.make_documents(number)[:1]
+    ]
+    index.add(documents, now=0)
+    index.add([("kept", KEPT)], now=9)
+    index.compact()
+    before = index.stats()
+    assert before["bytes"] == sum(one.stat().st_size for one in folder.rglob("*.*"))
+    assert index.expire(now=15) == 40
+    index.compact()
+    after = index.stats()
+    assert (after["documents"], after["units"], after["ttl"]) == (1, 1, 10)
+    assert after["postings"] < before["postings"] / 10
+    assert after["bytes"] < before["bytes"] / 2
+    index.verify()
+    # No byte of what is forgotten is in a file.
+    files = b"".join(one.read_bytes() for one in folder.rglob("*") if one.is_file())
+    assert b"kept" in files
+    assert b"d17" not in files
+
+
+@pytest.mark.parametrize("how", ["reopen", "reindex", "compact"])
+def test_what_is_forgotten_stays_so(tmp_path: Path, how: str) -> None:
+    index = Index.open(tmp_path / "index", ttl=10)
+    index.add([("a", f"{FERRY} {NOBODY}"), ("b", f"{KEPT} {FERRY}")], now=0)
+    index.add([("c", FERRY)], now=8)
+    index.expire(now=12)
+    everything = [("d", f"{FERRY} {NOBODY} {KEPT}")]
+    before = index.check(everything, now=12)
+    assert canonicals(before) == [["a"]]
+    if how == "reopen":
+        index.close()
+        index = Index.open(tmp_path / "index")
+    else:
+        getattr(index, how)()
+    assert index.check(everything, now=12) == before
+    index.verify()
+    assert index.add(everything, now=12) == before
+    index.close()
+
+
+def test_another_process_sees_what_is_forgotten(index: Index, tmp_path: Path) -> None:
+    with Index.open(tmp_path / "index") as other:
+        index.add([("a", f"{FERRY} {NOBODY}")], now=0)
+        index.add([("b", FERRY)], now=8)
+        assert canonicals(other.check([("c", f"{FERRY} {NOBODY}")], now=8)) == [["a", "a"]]
+        index.expire(now=12)
+        # Its own time of the call is the earlier one.
+        assert canonicals(other.check([("c", f"{FERRY} {NOBODY}")], now=9)) == [["a"]]
+
+
+def test_a_closed_index_says_so(tmp_path: Path) -> None:
+    index = Index.open(tmp_path / "index", ttl=10)
+    index.add([("a", FERRY)], now=0)
+    index.close()
+    index.close()
+    for call in (
+        index.expire,
+        index.stats,
+        index.compact,
+        index.reindex,
+        index.verify,
+        index.__len__,
+        lambda: index.add([("b", FERRY)]),
+        lambda: index.check([("b", FERRY)]),
+        lambda: index.remove(["a"]),
+        lambda: index.get("a"),
+        lambda: list(index.export()),
+        lambda: index.snapshot(tmp_path / "copy"),
+    ):
+        with pytest.raises(InputError, match="index: is closed"):
+            call()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["index"]
+
+
+SENTENCES = tuple(
+    " ".join(reference.make_words(Random(n), "Latin", 9)) + "." for n in range(40, 48)
+)
+TTL = 10
+
+
+class Stream(RuleBasedStateMachine):
+    """An index that forgets sentences that are the same or nothing alike, beside a dictionary.
+
+    Attributes
+    ----------
+    last_seen
+        When each sentence that is remembered came last, and the document it stays in.
+    there
+        Sentences of each document, and when it came last.
+    """
+
+    numbers = st.lists(st.integers(0, 7), max_size=4)
+    batches = st.lists(
+        st.tuples(st.integers(0, 5), numbers), max_size=3, unique_by=lambda one: one[0]
+    )
+    waits = st.sampled_from([-7, 0, 1, 3, 4, 10, 11])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.index = Index.open(f"{self.folder.name}/index", ttl=TTL)
+        self.now, self.latest = 1000, 0
+        self.last_seen: dict[int, tuple[str, int]] = {}
+        self.there: dict[str, tuple[list[int], int]] = {}
+        self.next_name = 0
+
+    def name_new(self, batch: list[tuple[int, list[int]]]) -> list[tuple[str, list[int]]]:
+        """Name documents that were never there."""
+        named = [(f"d{self.next_name + number}", numbers) for number, numbers in batch]
+        self.next_name += 6
+        return named
+
+    def write(self, batch: list[tuple[str, list[int]]]) -> list[tuple[str, str]]:
+        return [(name, "\n\n".join(SENTENCES[one] for one in numbers)) for name, numbers in batch]
+
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+        self.latest = max(self.latest, self.now)
+
+    def forget(self) -> None:
+        """Forget what is older than the time to live, in the dictionary."""
+        least = self.latest - TTL
+        self.last_seen = {
+            number: (name, at) for number, (name, at) in self.last_seen.items() if at >= least
+        }
+        stays = {name for name, _ in self.last_seen.values()}
+        self.there = {
+            name: one for name, one in self.there.items() if one[1] >= least or name in stays
+        }
+
+    def judge(self, batch: list[tuple[str, list[int]]]) -> list[list[tuple[int, str]]]:
+        """Return which sentences of new documents repeat which document."""
+        first = {number: name for number, (name, _) in self.last_seen.items()}
+        expected = []
+        for name, numbers in batch:
+            expected.append([])
+            for number in numbers:
+                if number in first:
+                    expected[-1].append((number, first[number]))
+                first.setdefault(number, name)
+        return expected
+
+    def read(self, results: list[Result]) -> list[list[tuple[int, str]]]:
+        return [
+            [
+                (SENTENCES.index(one.original[row.start : row.stop]), row.canonical.document)
+                for row in one.duplicates
+            ]
+            for one in results
+        ]
+
+    def see(self, name: str, numbers: list[int]) -> None:
+        for number in numbers:
+            stays, _ = self.last_seen.get(number, (name, 0))
+            self.last_seen[number] = (stays, self.latest)
+        self.there[name] = (numbers, self.latest)
+
+    @rule(batch=batches, seconds=waits)
+    def add(self, batch: list[tuple[int, list[int]]], seconds: int) -> None:
+        self.wait(seconds)
+        named = self.name_new(batch)
+        looked = self.index.check(self.write(named), now=self.now)
+        found = self.index.add(self.write(named), now=self.now)
+        # What is judged again because of what is forgotten takes numbers of passages.
+        assert self.read(looked) == self.read(found)
+        assert [one.text for one in looked] == [one.text for one in found]
+        self.forget()
+        assert self.read(found) == self.judge(named)
+        for name, numbers in named:
+            self.see(name, numbers)
+
+    @rule(seconds=waits, chosen=st.integers(0, 99))
+    def add_again(self, seconds: int, chosen: int) -> None:
+        self.wait(seconds)
+        least = self.latest - TTL
+        whole = [name for name, (_, at) in self.there.items() if at >= least]
+        if not whole:
+            self.expire(0)
+            return
+        name = whole[chosen % len(whole)]
+        before = self.index.get(name)
+        numbers = self.there[name][0]
+        assert self.index.check(self.write([(name, numbers)]), now=self.now) == [before]
+        assert self.index.add(self.write([(name, numbers)]), now=self.now) == [before]
+        self.forget()
+        self.see(name, numbers)
+
+    @rule(batch=batches, seconds=waits)
+    def check(self, batch: list[tuple[int, list[int]]], seconds: int) -> None:
+        named = self.name_new(batch)
+        at = max(self.latest, self.now + seconds)
+        kept = self.latest, self.last_seen, self.there
+        self.latest = at
+        self.forget()
+        expected = self.judge(named)
+        self.latest, self.last_seen, self.there = kept
+        found = self.index.check(self.write(named), now=self.now + seconds)
+        assert self.read(found) == expected
+
+    @rule(seconds=waits)
+    def expire(self, seconds: int) -> None:
+        self.wait(seconds)
+        before = len(self.there)
+        self.forget()
+        gone = before - len(self.there)
+        assert self.index.expire(now=self.now) == gone
+        assert dict(self.index.export()) == dict(
+            self.write([(name, numbers) for name, (numbers, _) in self.there.items()])
+        )
+        assert len(self.index) == len(self.there)
+
+    @rule(how=st.sampled_from(["reopen", "reindex", "compact"]))
+    def keep(self, how: str) -> None:
+        everything = [("all", "\n\n".join(SENTENCES))]
+        before = self.index.check(everything, now=self.now)
+        if how == "reopen":
+            self.index.close()
+            self.index = Index.open(f"{self.folder.name}/index", create=False)
+        elif how == "reindex":
+            self.index.reindex()
+        else:
+            self.index.compact()
+        assert self.index.check(everything, now=self.now) == before
+        self.index.verify()
+
+    def teardown(self) -> None:
+        self.index.close()
+        self.folder.cleanup()
+
+
+Stream.TestCase.settings = settings(max_examples=20, stateful_step_count=15)
+test_an_index_forgets_as_a_dictionary_does = Stream.TestCase

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from stat import S_ISREG
 from tempfile import mkdtemp
 from typing import Any, Final, Literal, Self, TypeGuard, get_args
 
@@ -120,6 +121,7 @@ class Index:
         # For one thread that writes; each of those that look takes a connection.
         self._writer = threading.Lock()
         self._readers: list[Journal] = []
+        self._is_closed = False
 
     @classmethod
     def open(
@@ -194,6 +196,9 @@ class Index:
     def close(self) -> None:
         """Close it; what was acknowledged is on disk."""
         with self._writer:
+            if self._is_closed:
+                return
+            self._is_closed = True
             self._lookups.close()
             for journal in (self._journal, *self._readers):
                 journal.database.close()
@@ -330,10 +335,19 @@ class Index:
         return count
 
     def stats(self) -> dict[str, Any]:
-        """Count what is there: documents, units, duplicates, postings, bytes."""
+        """Count what is there: documents, units, duplicates, postings, bytes.
+
+        Units that are forgotten count as long as their document is there. `ttl` is in
+        seconds, or None.
+        """
         with self._reading() as (journal, _):
             facts = journal.facts
-        files = [file for file in self._folder.rglob("*") if file.is_file()]
+        sizes = []
+        for file in self._folder.rglob("*"):
+            # A segment may be merged meanwhile.
+            with suppress(OSError):
+                status = file.stat()
+                sizes += [status.st_size] * S_ISREG(status.st_mode)
         return {
             "documents": facts.documents,
             "units": facts.units,
@@ -341,7 +355,8 @@ class Index:
             "chars": facts.chars,
             "postings": self._lookups.posting_count,
             "bands": self.options.bands,
-            "bytes": sum(file.stat().st_size for file in files),
+            "bytes": sum(sizes),
+            "ttl": facts.ttl,
         }
 
     def export(self) -> Iterator[tuple[str, str]]:
@@ -366,6 +381,7 @@ class Index:
 
     def reindex(self) -> None:
         """Make all that can be made from the journal anew."""
+        self._check_open()
         self._lookups.reindex()
 
     def verify(self) -> None:
@@ -424,6 +440,7 @@ class Index:
     def _writing(self, now: float | None) -> "Iterator[_Writing]":
         """Do what is done here alone, and all of it or nothing."""
         with self._writer:
+            self._check_open()
             self._lookups.tell_failure()
             for _ in self._tries():
                 with suppress(StaleError), self._journal.write():
@@ -438,6 +455,7 @@ class Index:
     @contextmanager
     def _reading(self) -> Iterator[tuple[Journal, View]]:
         """See one state of all; nobody waits for it."""
+        self._check_open()
         try:
             journal = self._readers.pop()
         except IndexError:
@@ -449,6 +467,10 @@ class Index:
                     return
         finally:
             self._readers.append(journal)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise InputError(self.name, "is closed")
 
     def _tries(self) -> Iterator[None]:
         """Count what is tried again because others did something meanwhile."""
