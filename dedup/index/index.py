@@ -156,6 +156,17 @@ class Index:
             When there is no index, or it is damaged.
         OptionsError
             When it was made with other options; it names the first that differs.
+        OutputError
+            When it cannot be written.
+
+        Notes
+        -----
+        With a time to live, a unit is seen when its document is added, when a later one
+        repeats it, and when either is added again with the same text. `check` finds no
+        unit that was last seen longer ago; `add` and `expire` forget it. A document goes
+        with the last of its units. Until then `get` and `export` give all of it, text
+        and rows, as they were: its text is what was given and cannot be had in part. Added
+        again, it is judged as a new one, the last, when some of its units are forgotten.
         """
         folder = Path(path)
         file = folder / _JOURNAL
