@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -16,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from dedup import InputError, OptionsError, OutputError, Result
+from dedup import InputError, OptionsError, Result
 from dedup.index.index import Index
 
 FERRY = "The ferry leaves at noon from the old pier."
@@ -448,7 +447,7 @@ class Stream(RuleBasedStateMachine):
     def judge(self, batch: list[tuple[str, list[int]]]) -> list[list[tuple[int, str]]]:
         """Return which sentences of new documents repeat which document."""
         first = {number: name for number, (name, _) in self.last_seen.items()}
-        expected = []
+        expected: list[list[tuple[int, str]]] = []
         for name, numbers in batch:
             expected.append([])
             for number in numbers:

@@ -4,6 +4,7 @@ The law, the map and the words are those of a run over all documents in the orde
 which they were added. What an index holds beside its journal can be made from it again.
 """
 
+import os
 import shutil
 import threading
 import time
@@ -29,7 +30,7 @@ from dedup.folding import folding_table
 from dedup.index.databases import Sqlite
 from dedup.index.journal import Facts, Journal, Record, check_text, join_records
 from dedup.index.judgements import Judgement, Opened, judge, open_documents
-from dedup.index.lookups import Lookups, Registry, StaleError, View, copy_segments
+from dedup.index.lookups import Lookups, Registry, StaleError, View, copy_segments, telling
 from dedup.index.postings import Postings
 from dedup.index.segments import Recent, sync_folder
 from dedup.kinds import KINDS
@@ -170,13 +171,14 @@ class Index:
         """
         folder = Path(path)
         file = folder / _JOURNAL
-        if create is False and not file.exists():
-            raise InputError(str(path), "is no index")
+        if create is False:
+            _look_for(path, file)
         _check_ttl(ttl)
         _check_options(options or Options())
-        new = [folder, *(one for one in folder.parents if not one.exists())]
-        if not file.exists():
-            folder.mkdir(parents=True, exist_ok=True)
+        new = [folder, *(one for one in folder.parents if not os.path.lexists(one))]
+        if not os.path.lexists(file):
+            with telling(path):
+                folder.mkdir(parents=True, exist_ok=True)
         journal = Journal(Sqlite(file))
         try:
             if create is True and journal.database.is_made():
@@ -186,8 +188,9 @@ class Index:
                     raise InputError(str(path), "is no index")
                 journal.create(_facts(options or Options(), ttl))
                 # What is in a folder is lost with the power as long as its name may be.
-                for one in new:
-                    sync_folder(one.parent)
+                with telling(path):
+                    for one in new:
+                        sync_folder(one.parent)
             found = _read_options(path, journal, options, ttl)
             beside = journal.reader()
             registry = Registry(beside.database)
@@ -415,11 +418,13 @@ class Index:
         OutputError
             When something stands there already.
         """
+        self._check_open()
         target = Path(path)
-        if target.exists():
+        if os.path.lexists(target):
             raise OutputError(str(path), "is there already")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(mkdtemp(prefix=".dedup-", dir=target.parent))
+        with telling(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made = Path(mkdtemp(prefix=".dedup-", dir=target.parent))
         try:
             for _ in range(_MOST_TRIES):
                 with self._reading() as (journal, _):
@@ -659,6 +664,16 @@ class _Given:
             for name, checksum in zip(self.ids, self.checksums, strict=True)
             if name in known and known[name][1] != checksum
         ]
+
+
+def _look_for(path: str | Path, file: Path) -> None:
+    """Refuse a folder in which a journal is not to be seen."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(str(path), "is no index") from None
+    except OSError as error:
+        raise InputError(str(path), describe(error)) from error
 
 
 def _list_rows(journal: Journal, record: Record, names: dict[int, str]) -> list[Duplicate]:
