@@ -42,6 +42,9 @@ STOPPED = 130
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", re.IGNORECASE)
+_SECONDS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
+
 # The narrowest that two texts are shown side by side: of less nothing is left for
 # letters, so the terminal breaks the lines.
 _LEAST_COLUMNS = 20
@@ -321,6 +324,24 @@ def _parse_size(size: str | None) -> int | None:
         raise OptionsError("memory", size, "a size such as 2GiB or 500MB")
     power = " KMGT".index(found[2].upper() or " ")
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def _parse_duration(duration: str | None) -> float | None:
+    """Return the seconds of a duration such as 30d, 1.5h or 90."""
+    if duration is None:
+        return None
+    found = _DURATION.fullmatch(duration.strip())
+    if not found or float(found[1]) == 0:
+        raise OptionsError("ttl", duration, "a duration such as 90s, 15m, 12h, 30d or 2w, over 0")
+    return float(found[1]) * _SECONDS[found[2].lower() or "s"]
+
+
+def _show_duration(seconds: float | None) -> str:
+    """Show seconds in the largest measure that they are a whole number of."""
+    if seconds is None:
+        return "never"
+    name = next((name for name, one in _SECONDS.items() if seconds % one == 0), "s")
+    return f"{seconds / _SECONDS[name]:.15g}{name}"
 
 
 def _are_many(paths: list[str], against: list[str] | None) -> bool:
@@ -676,6 +697,14 @@ def index_create(
     min_chars: Annotated[
         int, typer.Option(help="Least length of a unit that is compared, in folded characters.")
     ] = 25,
+    ttl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Forget what was not seen again for so long, such as 90s, 15m, 12h, 30d or 2w. "
+            "Never, unless given.",
+        ),
+    ] = None,
 ) -> None:
     """Make an empty index; its options are fixed from then on."""
     with _told_of_compilation():
@@ -689,7 +718,7 @@ def index_create(
             stretches=stretches,
             min_chars=min_chars,
         )
-        Index.open(path, options, create=True).close()
+        Index.open(path, options, create=True, ttl=_parse_duration(ttl)).close()
 
 
 @index_app.command("add")
@@ -773,9 +802,22 @@ def index_remove(
         )
 
 
+@index_app.command("expire")
+def index_expire(path: _IndexPath, as_json: _Json = False) -> None:
+    """Forget what was not seen again for the time to live; adding does that too."""
+    with _opened(path) as index:
+        count = index.expire()
+    if as_json:
+        import orjson
+
+        _print_bytes(orjson.dumps({"documents": count}) + b"\n")
+        return
+    print(f"forgot {_count(count, 'document')}")
+
+
 @index_app.command("stats")
 def index_stats(path: _IndexPath, as_json: _Json = False) -> None:
-    """Count documents, units, duplicates, postings and bytes."""
+    """Count documents, units, duplicates, postings and bytes; tell the time to live."""
     with _opened(path) as index:
         found = index.stats()
     if as_json:
@@ -783,8 +825,10 @@ def index_stats(path: _IndexPath, as_json: _Json = False) -> None:
 
         _print_bytes(orjson.dumps(found) + b"\n")
         return
+    ttl = _show_duration(found.pop("ttl"))
     for name, value in found.items():
         print(f"{name:>12}  {value:,}")
+    print(f"{'ttl':>12}  {ttl}")
 
 
 @index_app.command("compact")

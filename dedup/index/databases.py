@@ -210,7 +210,7 @@ class Sqlite:
         """See `Database`."""
         with self._told():
             self._connection.execute("VACUUM")
-            self._connection.pragma("wal_checkpoint(truncate)")
+            self._connection.pragma("wal_checkpoint", "truncate")
 
     def close(self) -> None:
         """See `Database`."""

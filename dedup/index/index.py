@@ -4,6 +4,7 @@ The law, the map and the words are those of a run over all documents in the orde
 which they were added. What an index holds beside its journal can be made from it again.
 """
 
+import os
 import shutil
 import threading
 import time
@@ -12,8 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from stat import S_ISREG
 from tempfile import mkdtemp
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +30,7 @@ from dedup.folding import folding_table
 from dedup.index.databases import Sqlite
 from dedup.index.journal import Facts, Journal, Record, check_text, join_records
 from dedup.index.judgements import Judgement, Opened, judge, open_documents
-from dedup.index.lookups import Lookups, Registry, StaleError, View, copy_segments
+from dedup.index.lookups import Lookups, Registry, StaleError, View, copy_segments, telling
 from dedup.index.postings import Postings
 from dedup.index.segments import Recent, sync_folder
 from dedup.kinds import KINDS
@@ -44,6 +46,11 @@ _JOURNAL: Final = "journal.sqlite"
 _SEGMENTS: Final = "segments"
 
 _EXPORTED_AT_ONCE: Final = 256
+
+# A thousand years, and the last second of the year 9999: a time in milliseconds, taken
+# for one in seconds, would make an index forget all.
+_MOST_TTL: Final = 1000 * 366 * 86_400
+_LAST_SECOND: Final = 253_402_300_799
 
 # Others write at most so often between a look and the next.
 _MOST_TRIES: Final = 20
@@ -115,6 +122,7 @@ class Index:
         # For one thread that writes; each of those that look takes a connection.
         self._writer = threading.Lock()
         self._readers: list[Journal] = []
+        self._is_closed = False
 
     @classmethod
     def open(
@@ -149,17 +157,28 @@ class Index:
             When there is no index, or it is damaged.
         OptionsError
             When it was made with other options; it names the first that differs.
+        OutputError
+            When it cannot be written.
+
+        Notes
+        -----
+        With a time to live, a unit is seen when its document is added, when a later one
+        repeats it, and when either is added again with the same text. `check` finds no
+        unit that was last seen longer ago; `add` and `expire` forget it. A document goes
+        with the last of its units. Until then `get` and `export` give all of it, text
+        and rows, as they were: its text is what was given and cannot be had in part. Added
+        again, it is judged as a new one, the last, when some of its units are forgotten.
         """
         folder = Path(path)
         file = folder / _JOURNAL
-        if create is False and not file.exists():
-            raise InputError(str(path), "is no index")
-        if ttl is not None and not ttl > 0:
-            raise OptionsError("ttl", ttl, "over 0 seconds")
+        if create is False:
+            _look_for(path, file)
+        _check_ttl(ttl)
         _check_options(options or Options())
-        new = [folder, *(one for one in folder.parents if not one.exists())]
-        if not file.exists():
-            folder.mkdir(parents=True, exist_ok=True)
+        new = [folder, *(one for one in folder.parents if not os.path.lexists(one))]
+        if not os.path.lexists(file):
+            with telling(path):
+                folder.mkdir(parents=True, exist_ok=True)
         journal = Journal(Sqlite(file))
         try:
             if create is True and journal.database.is_made():
@@ -169,8 +188,9 @@ class Index:
                     raise InputError(str(path), "is no index")
                 journal.create(_facts(options or Options(), ttl))
                 # What is in a folder is lost with the power as long as its name may be.
-                for one in new:
-                    sync_folder(one.parent)
+                with telling(path):
+                    for one in new:
+                        sync_folder(one.parent)
             found = _read_options(path, journal, options, ttl)
             beside = journal.reader()
             registry = Registry(beside.database)
@@ -190,6 +210,9 @@ class Index:
     def close(self) -> None:
         """Close it; what was acknowledged is on disk."""
         with self._writer:
+            if self._is_closed:
+                return
+            self._is_closed = True
             self._lookups.close()
             for journal in (self._journal, *self._readers):
                 journal.database.close()
@@ -224,65 +247,59 @@ class Index:
         """
         if if_exists not in get_args(IfExists):
             raise OptionsError("if_exists", if_exists, "one of " + ", ".join(get_args(IfExists)))
+        _check_now(now)
         given = _Given.of(documents)
         # What takes longest is done before others have to wait.
         opened = open_documents(given.documents, self.options, self._threads)
         with self._writing(now) as writing:
-            self._forget(writing)
-            known = self._journal.find_ids(given.ids)
-            others = given.list_others(known)
-            if others and if_exists == "error":
-                raise InputError(others[0], "another text has this id")
-            if others and if_exists == "replace":
-                self._remove(writing, [known.pop(name)[0] for name in others])
-            new = [i for i, name in enumerate(given.ids) if name not in known]
-            if len(new) < len(given.ids):
-                some = [given.documents[i] for i in new]
-                opened = open_documents(some, self.options, self._threads)
-            judged = self._judge(opened, writing.view)
-            self._journal.add(judged.records, [given.checksums[i] for i in new])
-            if self._journal.facts.ttl is not None:
-                self._journal.see(judged.seen)
-            writing.take(judged.put()[0])
-            old = self._recall(self._journal, [number for number, _ in known.values()])
-            results = {result.document: result for result in (*judged.results, *old)}
+            results = self._add(writing, given, opened, if_exists)
         self._lookups.work()
-        return [results[name] for name in given.ids]
+        return results
 
     def check(
         self, documents: Iterable[tuple[str, str]], *, now: float | None = None
     ) -> list[Result]:
         """Say what `add` would say, and remember nothing.
 
-        A document that is there with another text is looked at as if it took its place.
+        A document that is there with another text is looked at as if it took its place;
+        where others repeat it, that waits for those who write.
         """
+        _check_now(now)
         given = _Given.of(documents)
         opened = open_documents(given.documents, self.options, self._threads)
         with self._reading() as (journal, view):
             known = journal.find_ids(given.ids)
             if journal.facts.ttl is not None:
-                forgotten = journal.find_forgotten(_find_end(journal.facts, now))
+                facts = replace(journal.facts, now=_find_now(journal.facts, now))
+                forgotten = journal.find_forgotten(_find_end(facts))
                 view = view.without(forgotten.units)
                 gone = set(forgotten.documents)
                 view = view.without(_list_spans(journal.documents(forgotten.documents)))
                 known = {name: one for name, one in known.items() if one[0] not in gone}
             others = set(given.list_others(known))
+            same = [number for name, (number, _) in known.items() if name not in others]
+            others |= {one.id for one in _find_partial(journal, same, view)}
             records = journal.documents([known[name][0] for name in others])
-            view = view.without(_list_spans(records))
-            new = [
-                document
-                for document in given.documents
-                if document[0] not in known or document[0] in others
-            ]
-            if len(new) < len(given.ids):
-                opened = open_documents(new, self.options, self._threads)
-            numbered = opened.renumbered(journal.facts.next_number)
-            judged = judge(numbered, journal, view, self.options, self._threads)
-            old = [number for name, (number, _) in known.items() if name not in others]
-            results = {
-                result.document: result for result in (*judged.results, *self._recall(journal, old))
-            }
-        return [results[name] for name in given.ids]
+            if not journal.find_pointing([one.number for one in records]):
+                view = view.without(_list_spans(records))
+                new = [
+                    document
+                    for document in given.documents
+                    if document[0] not in known or document[0] in others
+                ]
+                if len(new) < len(given.ids):
+                    opened = open_documents(new, self.options, self._threads)
+                numbered = opened.renumbered(journal.facts.next_number)
+                judged = judge(numbered, journal, view, self.options, self._threads)
+                same = [number for name, (number, _) in known.items() if name not in others]
+                old = self._recall(journal, same)
+                results = {result.document: result for result in (*judged.results, *old)}
+                return [results[name] for name in given.ids]
+        # What repeats a document that is replaced would have to be judged again.
+        with suppress(_UndoneError), self._writing(now) as writing:
+            found = self._add(writing, given, opened, "replace")
+            raise _UndoneError
+        return found
 
     def get(self, document: str) -> Result | None:
         """Return what was said of a document; None when it is not there."""
@@ -307,7 +324,8 @@ class Index:
             When one is not there; nothing is removed.
         """
         names = list(dict.fromkeys(documents))
-        with self._writing() as writing:
+        # What is removed is not seen; the caller's clock may be another than this one's.
+        with self._writing(now=0) as writing:
             found = self._journal.find_ids(names)
             for name in names:
                 if name not in found:
@@ -324,16 +342,26 @@ class Index:
         int
             Documents of which nothing was left.
         """
+        _check_now(now)
         with self._writing(now) as writing:
             count = self._forget(writing)
         self._lookups.work()
         return count
 
     def stats(self) -> dict[str, Any]:
-        """Count what is there: documents, units, duplicates, postings, bytes."""
+        """Count what is there: documents, units, duplicates, postings, bytes.
+
+        Units that are forgotten count as long as their document is there. `ttl` is in
+        seconds, or None.
+        """
         with self._reading() as (journal, _):
             facts = journal.facts
-        files = [file for file in self._folder.rglob("*") if file.is_file()]
+        sizes = []
+        for file in self._folder.rglob("*"):
+            # A segment may be merged meanwhile.
+            with suppress(OSError):
+                status = file.stat()
+                sizes += [status.st_size] * S_ISREG(status.st_mode)
         return {
             "documents": facts.documents,
             "units": facts.units,
@@ -341,7 +369,8 @@ class Index:
             "chars": facts.chars,
             "postings": self._lookups.posting_count,
             "bands": self.options.bands,
-            "bytes": sum(file.stat().st_size for file in files),
+            "bytes": sum(sizes),
+            "ttl": facts.ttl,
         }
 
     def export(self) -> Iterator[tuple[str, str]]:
@@ -366,6 +395,7 @@ class Index:
 
     def reindex(self) -> None:
         """Make all that can be made from the journal anew."""
+        self._check_open()
         self._lookups.reindex()
 
     def verify(self) -> None:
@@ -388,11 +418,13 @@ class Index:
         OutputError
             When something stands there already.
         """
+        self._check_open()
         target = Path(path)
-        if target.exists():
+        if os.path.lexists(target):
             raise OutputError(str(path), "is there already")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(mkdtemp(prefix=".dedup-", dir=target.parent))
+        with telling(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made = Path(mkdtemp(prefix=".dedup-", dir=target.parent))
         try:
             for _ in range(_MOST_TRIES):
                 with self._reading() as (journal, _):
@@ -421,9 +453,10 @@ class Index:
             return journal.facts.documents
 
     @contextmanager
-    def _writing(self, now: float | None = None) -> "Iterator[_Writing]":
+    def _writing(self, now: float | None) -> "Iterator[_Writing]":
         """Do what is done here alone, and all of it or nothing."""
         with self._writer:
+            self._check_open()
             self._lookups.tell_failure()
             for _ in self._tries():
                 with suppress(StaleError), self._journal.write():
@@ -438,6 +471,7 @@ class Index:
     @contextmanager
     def _reading(self) -> Iterator[tuple[Journal, View]]:
         """See one state of all; nobody waits for it."""
+        self._check_open()
         try:
             journal = self._readers.pop()
         except IndexError:
@@ -450,6 +484,10 @@ class Index:
         finally:
             self._readers.append(journal)
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise InputError(self.name, "is closed")
+
     def _tries(self) -> Iterator[None]:
         """Count what is tried again because others did something meanwhile."""
         for _ in range(_MOST_TRIES):
@@ -457,6 +495,35 @@ class Index:
             if self._lookups.is_behind:
                 self._lookups.reindex()
         raise InputError(self.name, "a segment is missing; reindex makes it anew")
+
+    def _add(
+        self, writing: "_Writing", given: "_Given", opened: Opened, if_exists: IfExists
+    ) -> list[Result]:
+        """Add documents; return what is said of each."""
+        self._forget(writing)
+        known = self._journal.find_ids(given.ids)
+        others = given.list_others(known)
+        if others and if_exists == "error":
+            raise InputError(others[0], "another text has this id")
+        same = [number for name, (number, _) in known.items() if name not in others]
+        replaced = [one.id for one in _find_partial(self._journal, same, writing.view)]
+        if if_exists == "replace":
+            replaced += others
+        if replaced:
+            self._remove(writing, [known.pop(name)[0] for name in replaced])
+        new = [i for i, name in enumerate(given.ids) if name not in known]
+        if len(new) < len(given.ids):
+            some = [given.documents[i] for i in new]
+            opened = open_documents(some, self.options, self._threads)
+        judged = self._judge(opened, writing.view)
+        self._journal.add(judged.records, [given.checksums[i] for i in new])
+        if self._journal.facts.ttl is not None:
+            self._journal.see(judged.records)
+            self._journal.renew([known[name][0] for name in known if name not in others])
+        writing.take(judged.put()[0])
+        old = self._recall(self._journal, [number for number, _ in known.values()])
+        results = {result.document: result for result in (*judged.results, *old)}
+        return [results[name] for name in given.ids]
 
     def _judge(self, opened: Opened, view: View) -> Judgement:
         numbered = opened.renumbered(self._journal.facts.next_number)
@@ -467,7 +534,7 @@ class Index:
         facts = self._journal.facts
         if facts.ttl is None:
             return 0
-        until = _find_end(facts, None)
+        until = _find_end(facts)
         if until <= facts.forgotten:
             return 0
         forgotten = self._journal.find_forgotten(until)
@@ -508,6 +575,8 @@ class Index:
         postings, news = found.put(old_leaders)
         self._journal.judge(after, record, (news[0] - record.number, news[1] - record.number))
         writing.take(postings)
+        if self._journal.facts.ttl is not None:
+            self._journal.see([after])
         now = {(row.start, row.stop): row for row in found.results[0].duplicates}
         before = _list_rows(self._journal, record, names)
         return [
@@ -539,6 +608,10 @@ class Index:
         corpus = cut_duplicates(texts, units, found, Filters())
         (result,) = list_results([(record.id, record.text.decode())], corpus, self.options)
         return replace(result, duplicates=tuple(_list_rows(journal, record, {})))
+
+
+class _UndoneError(Exception):
+    """What was written is to be undone."""
 
 
 @dataclass
@@ -593,6 +666,16 @@ class _Given:
         ]
 
 
+def _look_for(path: str | Path, file: Path) -> None:
+    """Refuse a folder in which a journal is not to be seen."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(str(path), "is no index") from None
+    except OSError as error:
+        raise InputError(str(path), describe(error)) from error
+
+
 def _list_rows(journal: Journal, record: Record, names: dict[int, str]) -> list[Duplicate]:
     """Return the rows of a document as the map has them.
 
@@ -625,20 +708,48 @@ def _list_rows(journal: Journal, record: Record, names: dict[int, str]) -> list[
     ]
 
 
+def _find_partial(journal: Journal, numbers: Sequence[int], view: View) -> list[Record]:
+    """Find the documents of which some units are forgotten, among some."""
+    if journal.facts.ttl is None:
+        return []
+    records = journal.documents(numbers)
+    firsts = np.array([one.number for one in records], np.int64)
+    stops = np.array([one.stop for one in records], np.int64)
+    begun = np.searchsorted(view.gaps[:, 0], stops, side="left")
+    ended = np.searchsorted(view.gaps[:, 1], firsts, side="right")
+    return [
+        one for one, is_partial in zip(records, (begun > ended).tolist(), strict=True) if is_partial
+    ]
+
+
 def _list_spans(records: Iterable[Record]) -> NDArray[np.int64]:
     """Return the numbers that documents have, int64[n, 2]."""
     return np.array([(one.number, one.stop) for one in records], np.int64).reshape(-1, 2)
 
 
+def _check_ttl(ttl: object) -> None:
+    if ttl is not None and not (_is_number(ttl) and 0 < ttl <= _MOST_TTL):
+        raise OptionsError("ttl", ttl, f"a number of seconds, over 0 and at most {_MOST_TTL}")
+
+
+def _check_now(now: object) -> None:
+    if now is not None and not (_is_number(now) and 0 <= now <= _LAST_SECOND):
+        raise OptionsError("now", now, f"seconds since 1970, from 0 to {_LAST_SECOND}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _find_now(facts: Facts, now: float | None) -> int:
     """Return a time in milliseconds, not before that of the last call."""
-    return max(facts.now, int(1000 * (time.time() if now is None else now)))
+    return max(facts.now, round(1000 * (time.time() if now is None else now)))
 
 
-def _find_end(facts: Facts, now: float | None) -> int:
+def _find_end(facts: Facts) -> int:
     """Return the time up to which what was last seen is forgotten."""
     assert facts.ttl is not None
-    return _find_now(facts, now) - int(1000 * facts.ttl)
+    return facts.now - round(1000 * facts.ttl)
 
 
 def _check_options(options: Options) -> None:
@@ -674,5 +785,6 @@ def _read_options(
             if value != facts.options[name]:
                 raise OptionsError(name, value, f"{facts.options[name]!r}, as {path} has it")
     if ttl is not None and ttl != facts.ttl:
-        raise OptionsError("ttl", ttl, f"{facts.ttl!r}, as {path} has it")
+        kept = "none" if facts.ttl is None else f"{facts.ttl:g}"
+        raise OptionsError("ttl", ttl, f"{kept}, as {path} has it")
     return stored

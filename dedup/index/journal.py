@@ -457,10 +457,7 @@ class Journal:
             chars=self.facts.chars - sum(row[3] for row in gone),
         )
         self.forget_units([(row[0], row[0] + max(row[1], 1)) for row in gone])
-        pointing = {
-            row[0]
-            for row in self._ask("SELECT document FROM pointers WHERE canonical IN ({})", numbers)
-        }
+        pointing = self.find_pointing(numbers)
         for table, column in (
             ("pointers", "canonical"),
             ("pointers", "document"),
@@ -469,7 +466,12 @@ class Journal:
         ):
             self._ask(f"DELETE FROM {table} WHERE {column} IN ({{}})", numbers)
         self._log([(REMOVED, number, None) for number in numbers])
-        return sorted(pointing - set(numbers))
+        return pointing
+
+    def find_pointing(self, numbers: Sequence[int]) -> list[int]:
+        """Return the other documents that point to some, in order."""
+        found = self._ask("SELECT document FROM pointers WHERE canonical IN ({})", numbers)
+        return sorted({row[0] for row in found} - set(numbers))
 
     def gaps(self) -> NDArray[np.int64]:
         """Return the ranges of units that are gone, int64[n, 2], rising and apart."""
@@ -491,13 +493,45 @@ class Journal:
                 (min(one[0] for one in joined), max(one[1] for one in joined)),
             )
 
-    def see(self, seen: Mapping[int, int]) -> None:
-        """Write that units were seen now, each in its document."""
+    def see(self, records: Sequence[Record]) -> None:
+        """Write that what documents repeat was seen when they came, or later."""
+        rows = np.concatenate([np.empty(0, ROW), *(one.rows for one in records)])
+        canonicals = self.documents(np.unique(rows["canonical"]).tolist())
+        numbers = [one.number for one in (*records, *canonicals)]
+        added = dict(self._ask("SELECT number, added FROM documents WHERE number IN ({})", numbers))
+        times = np.repeat(
+            [added[one.number] for one in records], [len(one.rows) for one in records]
+        )
+        seen: dict[tuple[int, int], int] = {}
+        for one in canonicals:
+            mine = rows["canonical"] == one.number
+            # All of a document is as old as it is, unless it stands here.
+            mine &= times > added[one.number]
+            places = _find_chars(one.text)
+            # A canonical may be a stretch over several units.
+            firsts = np.searchsorted(one.stops, places[rows["start"][mine]], side="right")
+            stops = np.searchsorted(one.starts, places[rows["stop"][mine]], side="left")
+            for first, stop, last_seen in zip(
+                firsts.tolist(), stops.tolist(), times[mine].tolist(), strict=True
+            ):
+                for unit in range(one.number + first, one.number + stop):
+                    place = (one.number, unit)
+                    seen[place] = max(seen.get(place, 0), last_seen)
         self.database.execute_many(
             "INSERT INTO seen VALUES (?, ?, ?) "
-            "ON CONFLICT (document, unit) DO UPDATE SET last_seen = excluded.last_seen",
-            [(document, unit, self.facts.now) for unit, document in sorted(seen.items())],
+            "ON CONFLICT (document, unit) DO UPDATE SET last_seen = excluded.last_seen "
+            "WHERE excluded.last_seen > seen.last_seen",
+            [(*place, last_seen) for place, last_seen in sorted(seen.items())],
         )
+
+    def renew(self, numbers: Sequence[int]) -> None:
+        """Write that documents were seen now, and what they repeat."""
+        self.database.execute_many(
+            "UPDATE documents SET added = ? WHERE number = ?",
+            [(self.facts.now, number) for number in numbers],
+        )
+        self._ask("DELETE FROM seen WHERE document IN ({})", numbers)
+        self.see(self.documents(numbers))
 
     def find_forgotten(self, until: int) -> Forgotten:
         """Find what was last seen before a time and is still there.
@@ -679,6 +713,12 @@ def join_records(records: Sequence[Record]) -> tuple[Texts, Units]:
 def check_text(text: bytes) -> bytes:
     """Return the checksum of a text: xxh3, 16 bytes."""
     return xxhash.xxh3_128_digest(text)
+
+
+def _find_chars(text: bytes) -> Positions:
+    """Return where each code point begins, and the end: int64[n + 1]."""
+    data = np.frombuffer(text, np.uint8)
+    return np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data))
 
 
 def _count_chars(text: bytes) -> int:

@@ -102,8 +102,6 @@ class Judgement:
         One for each.
     records
         The same, as the journal has it.
-    seen
-        Units that others point to now, and the document of each.
     keys
         Of the units that were judged.
     key_units, key_documents, key_states
@@ -113,7 +111,6 @@ class Judgement:
 
     results: list[Result]
     records: list[Record]
-    seen: dict[int, int]
     keys: UnitKeys
     key_units: Positions
     key_documents: Positions
@@ -185,10 +182,7 @@ def judge(
     first = len(others)
     judged = _record(mine, results, law, units, first, {one.id: one.number for one in records})
     judged_states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in judged)])
-    of_record = np.searchsorted(units.offsets, law.canonicals, side="right") - 1
-    canonicals = firsts[of_record] + law.canonicals - units.offsets[of_record]
-    seen = dict(zip(canonicals.tolist(), firsts[of_record].tolist(), strict=True))
-    return Judgement(results, judged, seen, keys, numbers, documents, judged_states[looked_at])
+    return Judgement(results, judged, keys, numbers, documents, judged_states[looked_at])
 
 
 class _Matches(NamedTuple):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dedup.columns import Positions
 from dedup.duplicates import GOES, STAYS
-from dedup.errors import DedupError, InputError
+from dedup.errors import DedupError, InputError, OutputError
 from dedup.index.databases import Database
 from dedup.index.journal import (
     ADDED,
@@ -46,6 +46,7 @@ from dedup.index.segments import (
     write_segment,
 )
 from dedup.options import Options
+from dedup.streams import describe
 
 # Postings in memory at most, 32 MB, before they are written to a segment; those that are
 # worth one when an index is closed; and segments of a tier, each tier four times as large
@@ -142,6 +143,15 @@ def copy_segments(folder: Path, names: Iterable[str], target: Path) -> None:
             copy.flush()
             os.fsync(copy.fileno())
     sync_folder(target)
+
+
+@contextmanager
+def telling(path: str | Path) -> Iterator[None]:
+    """Say what the system finds wrong in the words of the rest."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(str(path), describe(error)) from error
 
 
 class StaleError(Exception):
@@ -309,7 +319,7 @@ class Lookups:
                 try:
                     self._segments[name] = Segment.open(path)
                 except InputError as error:
-                    if path.exists():
+                    if not isinstance(error.__cause__, FileNotFoundError):
                         raise
                     # Merged since by another process; or lost.
                     raise StaleError(str(path)) from error
@@ -393,7 +403,7 @@ class Lookups:
 
     def flush(self) -> None:
         """Write recent postings to a segment."""
-        with self._working:
+        with self._working, telling(self._folder):
             with self._lock:
                 if self._change == self._written:
                     return
@@ -435,7 +445,7 @@ class Lookups:
 
     def merge(self, names: Sequence[str]) -> bool:
         """Make one segment of some; return whether it was done."""
-        with self._working:
+        with self._working, telling(self._folder):
             with self._lock:
                 gaps = self._gaps
                 if gaps is None or not names or not self._segments.keys() >= set(names):
@@ -500,7 +510,7 @@ class Lookups:
     def reindex(self) -> None:
         """Make all anew from the journal."""
         self.finish_work()
-        with self._working:
+        with self._working, telling(self._folder):
             while not self._write_all():
                 pass
             with self._lock:
