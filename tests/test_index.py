@@ -98,6 +98,23 @@ def test_an_index_that_is_closed_and_shared_gets_the_rows_of_one_run(tmp_path: P
         copy.verify()
 
 
+def test_a_copy_that_is_not_looked_for_itself_goes_for_what_the_first_goes_for(
+    tmp_path: Path,
+) -> None:
+    # Folded the three are alike; only one that ends as a sentence is looked for in text
+    # that is cut elsewhere.
+    stretch = "choose Slide - Insert Slide from File Page - Insert Page from File"
+    documents = [
+        ("a", f"To put pages of another presentation into the one that is open, {stretch}."),
+        ("b", f"{stretch[0].upper()}{stretch[1:]}."),
+        ("c", f"First.\n\n{stretch[0].upper()}{stretch[1:]}"),
+    ]
+    with Index.open(tmp_path / "index") as index:
+        found = [index.add([document])[0] for document in documents]
+        assert rows(found) == rows(clean_documents(documents))
+    assert [row.canonical.document for result in found for row in result.duplicates] == ["a", "a"]
+
+
 def test_the_same_document_gets_the_same_answer(tmp_path: Path) -> None:
     with Index.open(tmp_path / "index") as index:
         first = index.add([("a", f"{FERRY} {NOBODY}"), ("b", f"{FERRY} {KEPT}")])

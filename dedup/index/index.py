@@ -463,10 +463,12 @@ class Index:
                     view = self._lookups.view(self._journal)
                     facts = self._journal.facts
                     self._journal.facts = replace(facts, now=_find_now(facts, now))
-                    writing = _Writing(view, view, [])
+                    writing = _Writing.of(view)
                     yield writing
                     break
-            self._lookups.take(view, writing.view.gaps, self._journal, writing.postings)
+            self._lookups.take(
+                view, writing.view.gaps, self._journal, Postings(*writing.made.columns())
+            )
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[Journal, View]]:
@@ -622,23 +624,22 @@ class _Writing:
     ----------
     view
         What can be found, with what the call itself has done.
-    before
-        The same at its begin.
-    postings
+    made
         What it adds.
     """
 
     view: View
-    before: View
-    postings: list[Postings]
+    made: Recent
+
+    @classmethod
+    def of(cls, view: View) -> Self:
+        """Begin with what can be found."""
+        made = Recent()
+        return cls(replace(view, sources=(*view.sources, made)), made)
 
     def take(self, postings: Postings) -> None:
         """Find them from now on."""
-        self.postings.append(postings)
-        made = Recent()
-        for some in self.postings:
-            made.add(*some)
-        self.view = replace(self.view, sources=(*self.before.sources, made))
+        self.made.add(*postings)
 
 
 @dataclass(frozen=True)

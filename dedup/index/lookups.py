@@ -278,14 +278,13 @@ class Lookups:
         view: View,
         gaps: NDArray[np.int64],
         journal: Journal,
-        postings: Sequence[Postings],
+        postings: Postings,
     ) -> None:
         """Take what was just written to the journal, in a transaction that saw a view."""
         with self._lock:
             # Another thread may have taken it up from the journal since.
             if self._change == view.change:
-                for some in postings:
-                    self._recent.add(*some)
+                self._recent.add(*postings)
                 self._gaps = gaps
                 self._change = journal.facts.last_change
 
