@@ -1,20 +1,26 @@
 """Databases: where the journal of an index is kept, and what its transactions promise.
 
-SQLite is one file for the processes of one machine; `postgres` is for several machines.
+SQLite is one file for the processes of one machine; PostgreSQL is for several machines.
 Both take the same statements, with `?` where a value stands.
 """
 
 import ctypes
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import apsw
 import apsw.sqlite_extra
+import xxhash
 
 from dedup.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    import psycopg
 
 # "dedu": says in the file's header whose it is.
 _APPLICATION: Final = 0x64656475
@@ -51,6 +57,10 @@ class Database(Protocol):
 
     def is_made(self) -> bool:
         """Tell whether the tables of a journal are there."""
+        ...
+
+    def prepare(self) -> None:
+        """Make what tables stand in, in a transaction."""
         ...
 
     def another(self) -> "Database":
@@ -147,6 +157,11 @@ class Sqlite:
         with self._told():
             return bool(self._connection.pragma("application_id") == _APPLICATION)
 
+    def prepare(self) -> None:
+        """See `Database`."""
+        with self._told():
+            self._connection.pragma("application_id", _APPLICATION)
+
     def another(self) -> "Sqlite":
         """See `Database`."""
         return Sqlite(self._path)
@@ -169,8 +184,6 @@ class Sqlite:
         try:
             yield
             with self._told():
-                if not self._connection.pragma("application_id"):
-                    self._connection.pragma("application_id", _APPLICATION)
                 self._connection.execute("COMMIT")
         except BaseException:
             # Some errors have rolled it back already.
@@ -240,3 +253,215 @@ class Sqlite:
         except apsw.BusyError:
             reason = f"another process has been writing for {_WAIT_MS // 1000} s"
             raise OutputError(path, reason) from None
+
+
+_POSTGRES: Final = ("postgresql", "postgres")
+
+# What a collection may be called: it is the name of a schema.
+_COLLECTION: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
+
+
+class Address:
+    """Where a journal in PostgreSQL is, and the folder of this replica.
+
+    Parameters
+    ----------
+    url
+        ``postgresql://user@host/database?collection=NAME&replica=FOLDER``; both
+        may be left out, other parameters are those of libpq.
+
+    Attributes
+    ----------
+    name
+        The same without a password, for errors.
+    conninfo
+        What libpq is told.
+    collection
+        The schema in which the tables are; `dedup` unless given.
+    replica
+        The folder, or None.
+
+    Raises
+    ------
+    InputError
+        When a collection cannot be called so.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        told = dict(parse_qsl(parts.query, keep_blank_values=True))
+        self.collection = told.pop("collection", "dedup")
+        self.replica = told.pop("replica", None)
+        host = parts.netloc.rpartition("@")[2]
+        user = parts.username or ""
+        netloc = f"{user}@{host}" if user else host
+        shown = {name: value for name, value in told.items() if "password" not in name}
+        shown["collection"] = self.collection
+        self.name = f"{parts.scheme}://{netloc}{parts.path}?{urlencode(shown, safe='/')}"
+        query = urlencode(told, quote_via=quote)
+        self.conninfo = f"{parts.scheme}://{parts.netloc}{parts.path}?{query}"
+        if not _COLLECTION.fullmatch(self.collection):
+            raise InputError(self.name, "a collection is called with letters, digits and _")
+
+    @classmethod
+    def is_one(cls, path: object) -> bool:
+        """Tell an address from the path of a folder."""
+        return isinstance(path, str) and path.partition("://")[0] in _POSTGRES and "://" in path
+
+
+class Postgres:
+    """A schema of a PostgreSQL database, that many machines add to.
+
+    Who writes holds an advisory lock of the collection until the transaction ends.
+
+    Parameters
+    ----------
+    address
+        Where it is.
+
+    Raises
+    ------
+    InputError
+        When psycopg is not installed.
+    OutputError
+        When the server cannot be reached.
+    """
+
+    types: Mapping[str, str] = {"blob": "BYTEA", "whole": "BIGINT", "clustered": ""}
+
+    def __init__(self, address: Address) -> None:
+        try:
+            import psycopg
+        except ImportError:
+            reason = "needs the extra 'postgres': pip install 'dedup[postgres]'"
+            raise InputError(address.name, reason) from None
+        self._psycopg = psycopg
+        self._address = address
+        self.name = address.name
+        # Any program that takes the lock of this number means this collection.
+        self._lock = xxhash.xxh3_64_intdigest(f"dedup {address.collection}".encode()) - (1 << 63)
+        self._connection = self._connect()
+
+    def _connect(self) -> "psycopg.Connection[Any]":
+        with self._told():
+            connection = self._psycopg.connect(
+                self._address.conninfo,
+                autocommit=True,
+                client_encoding="utf8",
+                application_name="dedup",
+            )
+            connection.execute(f'SET search_path TO "{self._address.collection}"')
+            # An acknowledged call is on the disk, whatever the server's default is.
+            connection.execute("SET synchronous_commit TO on")
+            connection.execute(f"SET lock_timeout TO {_WAIT_MS}")
+        return connection
+
+    def is_made(self) -> bool:
+        """See `Database`."""
+        found = self.execute("SELECT to_regclass(?)", (f'"{self._address.collection}".facts',))
+        return found[0][0] is not None
+
+    def prepare(self) -> None:
+        """See `Database`."""
+        self.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._address.collection}"')
+
+    def another(self) -> "Postgres":
+        """See `Database`."""
+        return Postgres(self._address)
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """See `Database`."""
+        with self._told():
+            cursor = self._connection.execute(_translate(statement), tuple(values) or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """See `Database`."""
+        rows = list(rows)
+        if rows:
+            # In a pipeline: the server is not waited for between rows.
+            with self._told(), self._connection.cursor() as cursor:
+                cursor.executemany(_translate(statement), rows)
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        """See `Database`."""
+        # Each statement sees what was committed when it began, and so all that was
+        # before the lock was given. With one state for all statements that would be the
+        # state in which the lock was asked for.
+        with self._transaction("BEGIN ISOLATION LEVEL READ COMMITTED"):
+            self.execute("SELECT pg_advisory_xact_lock(?)", (self._lock,))
+            yield
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """See `Database`."""
+        with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"):
+            yield
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[None]:
+        try:
+            self.execute(begin)
+        except OutputError:
+            if not self._connection.closed:
+                raise
+            # The server was away; nothing was begun.
+            self._connection = self._connect()
+            self.execute(begin)
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            with suppress(self._psycopg.Error):
+                if not self._connection.closed:
+                    self._connection.rollback()
+            raise
+
+    def verify(self) -> None:
+        """See `Database`. The server looks after its own pages."""
+        self.execute("SELECT count(*) FROM documents")
+
+    def copy_to(self, path: Path) -> None:
+        """See `Database`."""
+        raise OutputError(str(path), f"{self.name} is no file; pg_dump copies it")
+
+    def shrink(self) -> None:
+        """See `Database`."""
+        for table in ("documents", "pointers", "gaps", "seen", "changes", "facts"):
+            self.execute(f"VACUUM {table}")
+
+    def close(self) -> None:
+        """See `Database`."""
+        self._connection.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say what the server says in the words of the rest."""
+        errors = self._psycopg.errors
+        try:
+            yield
+        except errors.DiskFull:
+            raise OutputError(self.name, "no room: the disk of the server is full") from None
+        except errors.LockNotAvailable:
+            reason = f"another process has been writing for {_WAIT_MS // 1000} s"
+            raise OutputError(self.name, reason) from None
+        except (errors.UndefinedTable, errors.UndefinedColumn, errors.DataCorrupted) as error:
+            raise InputError(self.name, f"is damaged: {_first_line(error)}") from None
+        except (errors.DataError, errors.ProgramLimitExceeded) as error:
+            # An id that PostgreSQL cannot have: with U+0000, or too long for its index.
+            raise InputError(self.name, f"cannot be kept there: {_first_line(error)}") from None
+        except self._psycopg.Error as error:
+            if not getattr(self, "_connection", None) or self._connection.closed:
+                reason = f"the server cannot be reached: {_first_line(error)}"
+                raise OutputError(self.name, reason) from None
+            raise OutputError(self.name, f"cannot be written: {_first_line(error)}") from None
+
+
+def _translate(statement: str) -> str:
+    """Write values as psycopg has them."""
+    return statement.replace("%", "%%").replace("?", "%s")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -16,8 +16,10 @@ from pathlib import Path
 from stat import S_ISREG
 from tempfile import mkdtemp
 from typing import Any, Final, Literal, Self, TypeGuard, get_args
+from uuid import uuid4
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from dedup.columns import Positions
@@ -27,7 +29,7 @@ from dedup.duplicates import GOES, OPEN, SHORT, Duplicates
 from dedup.errors import InputError, OptionsError, OutputError
 from dedup.filters import Filters
 from dedup.folding import folding_table
-from dedup.index.databases import Sqlite
+from dedup.index.databases import Address, Database, Postgres, Sqlite
 from dedup.index.journal import Facts, Journal, Record, check_text, join_records
 from dedup.index.judgements import Judgement, Opened, judge, open_documents
 from dedup.index.lookups import Lookups, Registry, StaleError, View, copy_segments, telling
@@ -43,6 +45,7 @@ from dedup.streams import describe
 IfExists = Literal["error", "skip", "replace"]
 
 _JOURNAL: Final = "journal.sqlite"
+_REPLICA: Final = "replica.sqlite"
 _SEGMENTS: Final = "segments"
 
 _EXPORTED_AT_ONCE: Final = 256
@@ -139,7 +142,10 @@ class Index:
         Parameters
         ----------
         path
-            Its folder.
+            Its folder; or ``postgresql://user@host/database?collection=NAME&replica=FOLDER``
+            for a journal in PostgreSQL that many machines add to, each with look-ups of
+            its own in a folder on its own disk. A collection is a schema, `dedup` unless
+            named; the folder is one in the user's cache unless named.
         options
             What it is made with, or has to have been made with; what it has, or the
             defaults, unless given.
@@ -169,12 +175,14 @@ class Index:
         and rows, as they were: its text is what was given and cannot be had in part. Added
         again, it is judged as a new one, the last, when some of its units are forgotten.
         """
+        _check_ttl(ttl)
+        _check_options(options or Options())
+        if Address.is_one(path):
+            return cls._open_shared(Address(str(path)), options, create, threads, ttl)
         folder = Path(path)
         file = folder / _JOURNAL
         if create is False:
             _look_for(path, file)
-        _check_ttl(ttl)
-        _check_options(options or Options())
         new = [folder, *(one for one in folder.parents if not os.path.lexists(one))]
         if not os.path.lexists(file):
             with telling(path):
@@ -199,6 +207,47 @@ class Index:
             return cls(str(path), folder, journal, lookups, found, threads)
         except BaseException:
             journal.database.close()
+            raise
+
+    @classmethod
+    def _open_shared(
+        cls,
+        address: Address,
+        options: Options | None,
+        create: bool | None,
+        threads: int,
+        ttl: float | None,
+    ) -> Self:
+        """Open a journal in PostgreSQL, with a replica of the look-ups."""
+        opened: list[Database] = []
+
+        def hold(database: Database) -> Database:
+            opened.append(database)
+            return database
+
+        try:
+            journal = Journal(hold(Postgres(address)))
+            is_made = journal.database.is_made()
+            if create is True and is_made:
+                raise InputError(address.name, "is an index already")
+            if create is False and not is_made:
+                raise InputError(address.name, "is no index")
+            if not is_made:
+                journal.create(_facts(options or Options(), ttl))
+            found = _read_options(address.name, journal, options, ttl)
+            folder = Path(address.replica) if address.replica else _find_replica(address)
+            with telling(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            registry = Registry(hold(Sqlite(folder / _REPLICA)))
+            registry.create()
+            registry.claim(journal)
+            beside = journal.reader()
+            hold(beside.database)
+            lookups = Lookups(folder / _SEGMENTS, beside, registry, found, threads)
+            return cls(address.name, folder, journal, lookups, found, threads)
+        except BaseException:
+            for database in opened:
+                database.close()
             raise
 
     def __enter__(self) -> Self:
@@ -413,6 +462,9 @@ class Index:
     def snapshot(self, path: str | Path) -> None:
         """Write a copy of the index as it is now, while it is in use.
 
+        Of one in PostgreSQL it has the look-ups alone: a folder with which another replica
+        begins. `pg_dump` copies the rest.
+
         Raises
         ------
         OutputError
@@ -428,15 +480,17 @@ class Index:
         try:
             for _ in range(_MOST_TRIES):
                 with self._reading() as (journal, _):
-                    journal.database.copy_to(made / _JOURNAL)
-                copy = Sqlite(made / _JOURNAL)
+                    source = self._lookups.registry_of(journal).database
+                    file = made / (_JOURNAL if source is journal.database else _REPLICA)
+                    source.copy_to(file)
+                copy = Sqlite(file)
                 names = list(Registry(copy).segments())
                 copy.close()
                 try:
                     copy_segments(self._folder / _SEGMENTS, names, made / _SEGMENTS)
                 except FileNotFoundError:
                     # Merged since.
-                    (made / _JOURNAL).unlink()
+                    file.unlink()
                     continue
                 sync_folder(made)
                 made.replace(target)
@@ -763,7 +817,14 @@ def _check_options(options: Options) -> None:
 
 def _facts(options: Options, ttl: float | None) -> Facts:
     unicode = folding_table().unicode_version
-    return Facts(options.to_mapping(), unicode, f"{SCHEME}, seed {SEED}", ttl)
+    return Facts(options.to_mapping(), unicode, f"{SCHEME}, seed {SEED}", uuid4().hex, ttl)
+
+
+def _find_replica(address: Address) -> Path:
+    """Return the folder of a replica that was not given one."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    number = xxhash.xxh3_64_hexdigest(address.name.encode())
+    return Path(cache) / "dedup" / f"{address.collection}-{number}"
 
 
 def _read_options(

@@ -142,6 +142,8 @@ class Facts:
     ----------
     format
         Of the journal.
+    identity
+        What no other journal has.
     options, unicode, signatures
         What it was made with.
     ttl
@@ -160,6 +162,7 @@ class Facts:
     options: Mapping[str, Any]
     unicode: str
     signatures: str
+    identity: str = ""
     ttl: float | None = None
     format: int = FORMAT
     next_number: int = 0
@@ -258,6 +261,7 @@ class Journal:
         with self.database.write():
             if self.database.is_made():
                 return
+            self.database.prepare()
             for statement in _SCHEMA.format(**self.database.types).split(";"):
                 if statement.strip():
                     self.database.execute(statement)
@@ -592,6 +596,13 @@ class Journal:
     def trim(self, last_change: int) -> None:
         """Forget changes that are in segments."""
         self.database.execute("DELETE FROM changes WHERE number <= ?", (last_change,))
+
+    def trim_for_all(self, last_change: int) -> None:
+        """Forget changes though not all who keep segments may have seen them."""
+        with self.write():
+            if last_change > self.facts.trimmed:
+                self.trim(last_change)
+                self.facts = replace(self.facts, trimmed=last_change)
 
     def verify(self) -> None:
         """Look at all that is there.

@@ -59,6 +59,10 @@ _SEGMENTS_A_TIER, _TIER_BITS = 4, 2
 _DOCUMENTS_AT_ONCE: Final = 256
 _MANY_CHANGES: Final = 1 << 16
 
+# Changes that are kept where many keep segments: who is behind them makes all anew, and
+# would do so before.
+_KEPT_CHANGES: Final = 1 << 17
+
 # Another process may be writing a file that is younger.
 _LEFT_SECONDS: Final = 3600
 
@@ -173,7 +177,21 @@ class Registry:
     def create(self) -> None:
         """Make the table, unless it is there."""
         with self.database.write():
+            if not self.database.is_made():
+                self.database.prepare()
             self.database.execute(_SCHEMA.format(**self.database.types))
+
+    def claim(self, journal: Journal) -> None:
+        """Forget segments that were made from another journal, or from more than it has."""
+        with journal.read(), self.database.write():
+            self.database.execute("CREATE TABLE IF NOT EXISTS origin (identity TEXT)")
+            made_from = self.database.execute("SELECT identity FROM origin")
+            facts = journal.facts
+            last = max(self.segments().values(), default=0)
+            if made_from != [(facts.identity,)] or last > facts.last_change:
+                self.forget()
+                self.database.execute("DELETE FROM origin")
+                self.database.execute("INSERT INTO origin VALUES (?)", (facts.identity,))
 
     def segments(self) -> dict[str, int]:
         """Return the segments, and the last change that is in each."""
@@ -212,7 +230,9 @@ class Lookups:
     ) -> None:
         self._folder, self._journal, self._registry = folder, journal, registry
         self._options, self._threads = options, threads
+        # Of another database: one connection for who looks, one for what is done beside.
         self._is_shared = registry.database is not journal.database
+        self._looked = Registry(registry.database.another()) if self._is_shared else registry
         # Held for moments. Who needs a transaction too begins that before.
         self._lock = threading.RLock()
         # One thing is done beside the calls at a time.
@@ -246,6 +266,7 @@ class Lookups:
         self._journal.database.close()
         if self._is_shared:
             self._registry.database.close()
+            self._looked.database.close()
 
     def view(self, journal: Journal) -> View:
         """Return what can be found as of a transaction.
@@ -299,9 +320,9 @@ class Lookups:
     def _catch_up(self, journal: Journal) -> None:
         """Take up what the journal says since it was looked at."""
         last = journal.facts.last_change
-        listed = self._registry_of(journal).segments()
+        listed = self.registry_of(journal).segments()
         written = max(listed.values(), default=0)
-        if last < self._change or written < self._written:
+        if last < self._change or written < self._written or last < written:
             raise StaleError
         if written != self._written:
             # All was forgotten, or another process wrote a segment of what is recent here.
@@ -353,9 +374,9 @@ class Lookups:
         documents = np.repeat([one.number for one in records], [len(one.starts) for one in records])
         return keys.put(leaders, staying, numbers[keys.units], documents[keys.units])
 
-    def _registry_of(self, journal: Journal) -> "Registry":
+    def registry_of(self, journal: Journal) -> Registry:
         """Return the registry as a transaction of the journal sees it."""
-        return self._registry if self._is_shared else Registry(journal.database)
+        return self._looked if self._is_shared else Registry(journal.database)
 
     def _drop(self, kept: Iterable[str] = ()) -> None:
         for name in self._segments.keys() - set(kept):
@@ -424,6 +445,8 @@ class Lookups:
                     self._register(name, change, frozen.count, [])
                     self._segments[name] = Segment.open(self._folder / name)
                     self._written, self._frozen = change, Recent()
+                if self._is_shared and change > _KEPT_CHANGES:
+                    self._journal.trim_for_all(change - _KEPT_CHANGES)
             except BaseException:
                 with self._lock:
                     self._forget()
