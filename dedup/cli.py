@@ -655,7 +655,9 @@ index_app = typer.Typer(
 )
 app.add_typer(index_app, name="index")
 
-_IndexPath = Annotated[str, typer.Argument(metavar="INDEX", help="The folder of the index.")]
+_IndexPath = Annotated[
+    str, typer.Argument(metavar="INDEX", help="The folder of the index, or postgresql://...")
+]
 _Sources = Annotated[
     list[str],
     typer.Argument(metavar="PATH...", help="Text files, folders and corpora; - is stdin."),

@@ -313,6 +313,8 @@ def test_bad_addresses_and_ids_are_told_without_the_password(
     for collection in ("a-b", "", "9", 'x"y', "a" * 64):
         with pytest.raises(InputError, match="a collection is called with letters"):
             Index.open(server.name(collection))
+    with pytest.raises(InputError, match=r"^postgresql://: Invalid IPv6 URL$"):
+        Index.open("postgresql://me:secret@[::1/base")
     secret = "postgresql://me:secret@localhost:1/base?password=secret&sslpassword=secret"
     with pytest.raises(OutputError, match="the server cannot be reached") as caught:
         Index.open(secret)

@@ -284,12 +284,16 @@ class Address:
     Raises
     ------
     InputError
-        When a collection cannot be called so.
+        When it is no address, or a collection cannot be called so.
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        told = dict(parse_qsl(parts.query, keep_blank_values=True))
+        try:
+            parts = urlsplit(url)
+            told = dict(parse_qsl(parts.query, keep_blank_values=True))
+        except ValueError as error:
+            # Without the rest, which may have a password.
+            raise InputError(url.partition("://")[0] + "://", str(error)) from None
         self.collection = told.pop("collection", "dedup")
         self.replica = told.pop("replica", None)
         host = parts.netloc.rpartition("@")[2]

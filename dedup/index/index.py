@@ -181,6 +181,8 @@ class Index:
             return cls._open_shared(Address(str(path)), options, create, threads, ttl)
         folder = Path(path)
         file = folder / _JOURNAL
+        if "\0" in str(path):
+            raise InputError(repr(str(path)), "no folder is called so")
         if create is False:
             _look_for(path, file)
         new = [folder, *(one for one in folder.parents if not os.path.lexists(one))]
