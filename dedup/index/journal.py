@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -309,7 +309,7 @@ class Journal:
         self.database.execute(
             "INSERT INTO facts VALUES (0, ?) "
             "ON CONFLICT (number) DO UPDATE SET facts = excluded.facts",
-            (self._seal(orjson.dumps(asdict(facts)), ()),),
+            (self._seal(orjson.dumps(facts), ()),),
         )
 
     def find_ids(self, ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:

@@ -207,6 +207,36 @@ class _Matches(NamedTuple):
         return np.repeat(self.distinct.keys, np.diff(self.offsets))
 
 
+def _match(view: View, *kinds: tuple[NDArray[np.uint64], int]) -> list[_Matches]:
+    """Look for keys of several kinds, of each with the most units that are wanted of one.
+
+    Notes
+    -----
+    All at once: of one document most of the time goes into asking each segment.
+    """
+    distinct = Distinct.of(np.concatenate([keys for keys, _ in kinds]))
+    bounds = np.cumsum([0, *(len(keys) for keys, _ in kinds)]).tolist()
+    most, parts = np.empty(len(distinct.keys), np.int64), []
+    for (_, wanted), (first, last) in zip(kinds, pairwise(bounds), strict=True):
+        rows = distinct.rows[first:last]
+        is_mine = np.zeros(len(distinct.keys), np.bool_)
+        is_mine[rows] = True
+        most[is_mine] = wanted
+        order = distinct.order[(distinct.order >= first) & (distinct.order < last)] - first
+        mine = Distinct(distinct.keys[is_mine], (np.cumsum(is_mine) - 1)[rows], order)
+        parts.append((mine, is_mine))
+    offsets, units = view.find(distinct.keys, most)
+    counts = np.diff(offsets)
+    return [
+        _Matches(
+            mine,
+            np.append(0, np.cumsum(counts[is_mine])),
+            units[np.repeat(is_mine, counts)],
+        )
+        for mine, is_mine in parts
+    ]
+
+
 @dataclass(frozen=True)
 class _Found:
     """Where units were found again that are to be judged.
@@ -237,13 +267,12 @@ class _Found:
     ) -> "_Found":
         """Look for units, of which the numbers and those of their documents are given."""
 
-        def match(wanted: NDArray[np.uint64], most: int) -> _Matches:
-            distinct = Distinct.of(wanted)
-            return _Matches(distinct, *view.find(distinct.keys, most))
-
-        texts = match(keys.texts, _MOST_EQUAL)
-        runs = match(keys.runs.keys, MOST_PLACES)
-        bands = match(keys.bands.ravel(), options.bucket_cap)
+        texts, runs, bands = _match(
+            view,
+            (keys.texts, _MOST_EQUAL),
+            (keys.runs.keys, MOST_PLACES),
+            (keys.bands.ravel(), options.bucket_cap),
+        )
         text_rows, run_rows = texts.distinct.rows, runs.distinct.rows
         # One that repeats a text that is there is held against others as the first with
         # that text; a later copy within the batch as the first of them.

@@ -102,7 +102,7 @@ class View:
     change: int
     threads: int
 
-    def find(self, keys: NDArray[np.uint64], most: int) -> tuple[Positions, Positions]:
+    def find(self, keys: NDArray[np.uint64], most: int | Positions) -> tuple[Positions, Positions]:
         """Find the first units under each key.
 
         Parameters
@@ -110,7 +110,7 @@ class View:
         keys
             uint64[n], rising.
         most
-            Units of each key at most.
+            Units of each key at most: one number, or int64[n].
 
         Returns
         -------
