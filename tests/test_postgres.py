@@ -374,6 +374,9 @@ def test_the_command_takes_an_address_for_a_folder(run: Run, address: str, tmp_p
     refused = run("index", "restore", tmp_path / "copy", tmp_path / "restored")
     assert refused.code == 3
     assert "is no index" in refused.err
+    assert run("index", "create", tmp_path / "local").code == 0
+    refused = run("index", "restore", tmp_path / "local", address)
+    assert refused.err.endswith(": a snapshot is a folder\n")
     assert run("index", "remove", address, "a").code == 0
     assert run("index", "get", address, "b").out.decode() == f"{FERRY} {KEPT}"
     for task in ("compact", "reindex", "stats", "expire"):

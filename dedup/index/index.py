@@ -473,6 +473,8 @@ class Index:
             When something stands there already.
         """
         self._check_open()
+        if Address.is_one(path):
+            raise OutputError(Address(str(path)).name, "a snapshot is a folder")
         target = Path(path)
         if os.path.lexists(target):
             raise OutputError(str(path), "is there already")
