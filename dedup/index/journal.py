@@ -333,25 +333,17 @@ class Journal:
         rows = self._ask(f"SELECT {_COLUMNS} FROM documents WHERE number IN ({{}})", numbers)
         return sorted((self._unpack(*row) for row in rows), key=_number)
 
-    def documents_of(self, units: Positions) -> list[Record]:
-        """Return the documents that units stand in, in order, without their rows.
+    def bodies(self, numbers: Sequence[int]) -> list[Record]:
+        """Return documents as `documents` does, but without their rows; those read lately are kept.
 
-        Parameters
-        ----------
-        units
-            int64[n], rising.
+        Raises
+        ------
+        InputError
+            When one of them is damaged.
         """
-        statement = (
-            "WITH wanted (unit) AS (VALUES {}) SELECT number, changed FROM documents "
-            "WHERE number IN (SELECT (SELECT max(number) FROM documents WHERE number <= unit) "
-            "FROM wanted)"
+        versions: dict[int, int] = dict(
+            self._ask("SELECT number, changed FROM documents WHERE number IN ({})", numbers)
         )
-        versions: dict[int, int] = {}
-        wanted = units.tolist()
-        for first in range(0, len(wanted), _VALUES_AT_ONCE):
-            some = wanted[first : first + _VALUES_AT_ONCE]
-            values = ",".join(["(CAST(? AS BIGINT))"] * len(some))
-            versions.update(self.database.execute(statement.format(values), some))
         found, missing = [], []
         for number, changed in versions.items():
             record = self._cache.get(number, changed)

@@ -161,8 +161,8 @@ def judge(
     found = _Found.of(keys, numbers, documents, view, options)
     # One that is judged again is still under its keys.
     leaders = np.setdiff1d(found.list_leaders(), unit_numbers[rows], assume_unique=True)
-    own = set(own_numbers.tolist())
-    others = [one for one in journal.documents_of(leaders) if one.number not in own]
+    of_leaders = np.setdiff1d(view.measure(leaders).documents, own_numbers)
+    others = journal.bodies(of_leaders.tolist())
     records = [*others, *mine]
     texts, units = join_records(records) if others else (opened.texts, opened.units)
     states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in records)])
@@ -266,7 +266,6 @@ class _Found:
         cls, keys: UnitKeys, numbers: Positions, documents: Positions, view: View, options: Options
     ) -> "_Found":
         """Look for units, of which the numbers and those of their documents are given."""
-
         texts, runs, bands = _match(
             view,
             (keys.texts, _MOST_EQUAL),
