@@ -173,11 +173,11 @@ def _rewrite_lines(
                 size = _copy(block, at, first + 1, out, size)
                 first_segment = offsets[document]
                 last_segment = offsets[document + 1]
-                only_ascii = True
+                is_plain = True
                 for k in range(first_segment, last_segment):
-                    only_ascii = only_ascii and _is_ascii(data, starts[k], stops[k])
+                    is_plain = is_plain and _is_plain(data, starts[k], stops[k])
                 # As the file does it: a line that had escapes for letters keeps to them.
-                escapes_letters = not only_ascii and _has_escaped_letters(block, first, last)
+                escapes_letters = not is_plain and _has_escaped_letters(block, first, last)
                 for k in range(first_segment, last_segment):
                     if escapes_letters:
                         size = _write_ascii(data, starts[k], stops[k], out, size)
@@ -247,6 +247,15 @@ def _is_ascii(data, start, stop):
     high = np.uint8(0)
     for byte in data[start:stop]:
         high |= byte
+    return high < 128
+
+
+@kernel
+def _is_plain(data, start, stop):
+    # Nothing that `json.dumps` escapes and `orjson.dumps` does not: DEL is one such.
+    high = np.uint8(0)
+    for byte in data[start:stop]:
+        high |= byte | np.uint8(byte + np.uint8(1))
     return high < 128
 
 

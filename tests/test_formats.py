@@ -1138,6 +1138,7 @@ def draw_json_line(draw: st.DrawFn) -> bytes:
     st.booleans(),
     st.integers(1, 300),
 )
+@example([b'{"text":""}', b'{"text":"\\u001f"}'], [False, ["\x7f"]], b"", False, 1)
 def test_json_lines_are_written_as_by_their_definition(
     tmp_path_factory: pytest.TempPathFactory,
     lines: list[bytes],
