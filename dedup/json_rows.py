@@ -396,7 +396,7 @@ def _replace_json_text(line: bytes, key: str, text: bytes) -> bytes:
     """Put another string in the place of a field's, all else byte for byte."""
     start, stop = _find_json_string(line, key)
     new = orjson.dumps(text.decode())
-    if not new.isascii() and line[start:stop].isascii() and b"\\u" in line[start:stop]:
+    if line[start:stop].isascii() and b"\\u" in line[start:stop]:
         new = json.dumps(text.decode()).encode()
     return line[:start] + new + line[stop:]
 

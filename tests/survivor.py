@@ -211,15 +211,13 @@ def work(say: Say, path: str, calls: list[Call]) -> None:
             say("done")
 
 
-def race(say: Say, path: str, documents: list[Document], size: int, guesses: bool) -> None:
-    """Add documents, and say of each whether it is new; or guess it before they are added."""
+def race(say: Say, path: str, documents: list[Document], size: int) -> None:
+    """Add documents, and say of each whether it is new."""
     write_often(postings=3000)
     with Index.open(path) as index:
         for first in range(0, len(documents), size):
             batch = [(name, text) for name, text in documents[first : first + size]]
-            guessed = index.check(batch) if guesses else []
-            found = index.add(batch)
-            for result in guessed if guesses else found:
+            for result in index.add(batch):
                 say(f"{'old' if result.duplicates else 'new'} {result.document}")
 
 

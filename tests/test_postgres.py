@@ -250,7 +250,7 @@ def add_at_once(
         documents = [(f"{number}-{i}", text) for i, text in enumerate(some)]
         texts |= dict(documents)
         path = server.name(collection, folder / f"replica {number}")
-        task = {"path": path, "documents": documents, "size": 1, "guesses": False}
+        task = {"path": path, "documents": documents, "size": 1}
         tasks.append(("race", task))
     Index.open(server.name(collection, folder / "first")).close()
     with Survivors() as survivors:

@@ -29,6 +29,9 @@ _APPLICATION: Final = 0x64656475
 _CHECKED: Final = "cksmvfs"
 _CHECKSUM_BYTES: Final = 8
 
+# Giving back space waits so long for those that look.
+_SHRINK_WAIT_MS: Final = 1000
+
 # Pages of a connection that are kept in memory.
 _CACHED_KIB: Final = 16 << 10
 
@@ -223,7 +226,10 @@ class Sqlite:
         """See `Database`."""
         with self._told():
             self._connection.execute("VACUUM")
+            # As far as those that look let it: it goes on with the next call that writes.
+            self._connection.set_busy_timeout(_SHRINK_WAIT_MS)
             self._connection.pragma("wal_checkpoint", "truncate")
+            self._connection.set_busy_timeout(_WAIT_MS)
 
     def close(self) -> None:
         """See `Database`."""
