@@ -211,9 +211,9 @@ def work(say: Say, path: str, calls: list[Call]) -> None:
             say("done")
 
 
-def race(say: Say, path: str, documents: list[Document], size: int) -> None:
+def race(say: Say, path: str, documents: list[Document], size: int, postings: int = 3000) -> None:
     """Add documents, and say of each whether it is new."""
-    write_often(postings=3000)
+    write_often(postings=postings)
     with Index.open(path) as index:
         for first in range(0, len(documents), size):
             batch = [(name, text) for name, text in documents[first : first + size]]

@@ -25,7 +25,7 @@ from dedup import InputError, Options, OptionsError, OutputError, clean_document
 from dedup.index import lookups
 from dedup.index.databases import Address, Postgres
 from dedup.index.index import Index
-from dedup.index.journal import Record
+from dedup.index.journal import Journal, Record
 
 # Postgres does not run as root; this is nobody.
 _NOBODY = 65534
@@ -211,17 +211,37 @@ def test_a_replica_of_another_journal_or_of_one_that_is_behind_is_made_anew(
         assert tell(new) == expected
 
 
-@pytest.mark.parametrize("machines", [2, 4])
+@pytest.mark.parametrize(("processes", "replicas"), [(2, 2), (4, 2)])
 def test_of_near_copies_that_machines_add_at_once_one_stays(
-    server: Server, tmp_path: Path, machines: int
+    server: Server, tmp_path: Path, processes: int, replicas: int
 ) -> None:
-    groups = make_groups(machines, 24)
-    new, texts = add_at_once(server, tmp_path, groups, machines)
+    groups = make_groups(processes, 24)
+    name = partial(server.name, f"race{processes}")
+    folders = [tmp_path / f"replica{number}" for number in range(replicas)]
+    texts: dict[str, str] = {}
+    tasks = []
+    for number in range(processes):
+        some = list(groups)
+        Random(number).shuffle(some)
+        documents = [(f"{number}-{i}", text) for i, text in enumerate(some)]
+        texts |= dict(documents)
+        path = name(folders[number % replicas])
+        task = {"path": path, "documents": documents, "size": 1, "postings": 300}
+        tasks.append(("race", task))
+    # The first of them makes the collection.
+    with Survivors() as survivors:
+        endings = survivors.run(*tasks)
+    assert [ending.code for ending in endings] == [0] * processes
+    said = [line.split(" ", 1) for ending in endings for line in ending.lines]
+    new = [groups[texts[name]] for word, name in said if word == "new"]
     assert sorted(new) == sorted(set(groups.values()))
-    with Index.open(server.name(f"race{machines}", tmp_path / "replica 0")) as index:
-        documents, found, _ = tell(index)
-    assert dict(documents) == texts
-    assert found == read(clean_documents(documents))
+    for folder in folders:
+        assert list(folder.glob("segments/*.seg"))
+        with Index.open(name(folder)) as index:
+            index.verify()
+            documents, found, _ = tell(index)
+        assert dict(documents) == texts
+        assert found == read(clean_documents(documents))
 
 
 def test_who_looks_before_the_other_has_added_finds_nothing(server: Server, tmp_path: Path) -> None:
@@ -237,27 +257,144 @@ def test_who_looks_before_the_other_has_added_finds_nothing(server: Server, tmp_
         assert [len(result.duplicates) for result in added] == [0, 1]
 
 
-def add_at_once(
-    server: Server, folder: Path, groups: dict[str, str], machines: int
-) -> tuple[list[str], dict[str, str]]:
-    """Let processes with replicas of their own add all; return the groups of what is new."""
-    collection = f"race{machines}"
-    texts: dict[str, str] = {}
-    tasks = []
-    for number in range(machines):
-        some = list(groups)
-        Random(number).shuffle(some)
-        documents = [(f"{number}-{i}", text) for i, text in enumerate(some)]
-        texts |= dict(documents)
-        path = server.name(collection, folder / f"replica {number}")
-        task = {"path": path, "documents": documents, "size": 1}
-        tasks.append(("race", task))
-    Index.open(server.name(collection, folder / "first")).close()
-    with Survivors() as survivors:
-        endings = survivors.run(*tasks)
-    assert [ending.code for ending in endings] == [0] * machines
-    said = [line.split(" ", 1) for ending in endings for line in ending.lines]
-    return [groups[texts[name]] for word, name in said if word == "new"], texts
+def drop(server: Server, collection: str) -> None:
+    with psycopg.connect(f"host={server.folder} dbname=postgres user=postgres") as connection:
+        connection.execute(f"DROP SCHEMA {collection} CASCADE")
+
+
+def test_a_journal_that_was_made_anew_is_not_taken_for_the_one_that_was_opened(
+    server: Server, tmp_path: Path
+) -> None:
+    documents = make_corpus(8)
+    name = partial(server.name, "anew")
+    with Index.open(name(tmp_path / "one")) as one:
+        one.add(documents[:5])
+        one.compact()
+        drop(server, "anew")
+        with Index.open(name(tmp_path / "two")) as two:
+            two.add(documents)
+            expected = tell(two)
+        for call in (lambda: one.add(documents), lambda: one.check(documents), one.reindex):
+            with pytest.raises(InputError, match=r"was made anew since it was opened"):
+                call()
+    with Index.open(name(tmp_path / "one")) as one:
+        assert tell(one) == expected
+
+
+def test_a_journal_that_went_back_is_told_and_opened_anew(server: Server, tmp_path: Path) -> None:
+    documents = make_corpus(9)
+    with Index.open(server.name("past", tmp_path / "replica")) as index:
+        index.add(documents[:4])
+        with psycopg.connect(f"host={server.folder} dbname=postgres user=postgres") as connection:
+            # As from a backup of now.
+            tables = ("facts", "documents", "pointers", "gaps", "seen", "changes")
+            for table in tables:
+                connection.execute(f"CREATE TABLE public.{table} AS TABLE past.{table}")
+            connection.commit()
+            index.add(documents[4:])
+            index.compact()
+            for table in tables:
+                connection.execute(f"DELETE FROM past.{table}")
+                connection.execute(f"INSERT INTO past.{table} TABLE public.{table}")
+                connection.execute(f"DROP TABLE public.{table}")
+        for call in (index.check, index.add):
+            with pytest.raises(InputError, match="has lost what it had when it was opened"):
+                call(documents)
+    with Index.open(server.name("past", tmp_path / "replica")) as index:
+        assert [name for name, _ in index.export()] == [name for name, _ in documents[:4]]
+        assert rows(index.add(documents)) == rows(clean_documents(documents))
+
+
+def test_a_replica_serves_one_index(server: Server, tmp_path: Path) -> None:
+    documents = make_corpus(10)
+    replica = tmp_path / "replica"
+    with Index.open(server.name("mine", replica)) as mine:
+        mine.add(documents[:3])
+        with Index.open(server.name("yours", replica)) as yours:
+            yours.add(documents)
+            yours.compact()
+            for call in (mine.check, mine.add):
+                with pytest.raises(InputError, match=r"replica.sqlite: was taken by another index"):
+                    call(documents[3:])
+            assert rows(yours.check(documents)) == rows(clean_documents(documents))
+    with Index.open(server.name("mine", replica)) as mine:
+        assert rows(mine.add(documents)) == rows(clean_documents(documents))
+
+
+def test_of_processes_that_are_behind_one_makes_all_anew(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = make_corpus(11)
+    name = partial(server.name, "behind")
+    with Index.open(name(tmp_path / "one")) as index:
+        index.add(documents)
+        expected = tell(index)
+    monkeypatch.setattr(lookups, "_MANY_CHANGES", 5)
+    read_again = []
+    real = Journal.documents_after
+
+    def be_second(self: Journal, number: int, count: int) -> list[Record]:
+        read_again.append(number)
+        if len(read_again) == 1:
+            with Index.open(name(tmp_path / "two")) as other:
+                other.check([])
+        return real(self, number, count)
+
+    monkeypatch.setattr(Journal, "documents_after", be_second)
+    with Index.open(name(tmp_path / "two")) as index:
+        index.check([])
+        # The other has read them, and there was nothing behind them.
+        assert read_again[:2] == [-1, -1]
+        assert read_again.count(-1) == 2
+        assert tell(index) == expected
+    assert len(list(tmp_path.glob("two/segments/*"))) == 1
+
+
+def test_who_is_late_does_not_let_others_wait(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = make_corpus(12)
+    name = partial(server.name, "late")
+    with Index.open(name(tmp_path / "one")) as index:
+        index.add(documents[:-1])
+    monkeypatch.setattr(lookups, "_LATE_CHANGES", 5)
+    real = lookups.Lookups._list_postings
+
+    def add_meanwhile(self: lookups.Lookups, records: list[Record], *rest: object) -> object:
+        monkeypatch.setattr(lookups.Lookups, "_list_postings", real)
+        with Index.open(name(tmp_path / "two")) as other:
+            other.add([("meanwhile", NOBODY)])
+        return real(self, records, *rest)  # type: ignore[arg-type]
+
+    with Index.open(name(tmp_path / "one")) as index:
+        monkeypatch.setattr(lookups.Lookups, "_list_postings", add_meanwhile)
+        index.add(documents[-1:])
+        assert [one for one, _ in index.export()][-2:] == ["meanwhile", documents[-1][0]]
+
+
+def test_who_looks_does_not_miss_what_was_removed_and_merged_away_since(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = server.name("looks", tmp_path / "replica")
+    monkeypatch.setattr(lookups, "_CLOSING_RECENT", 0)
+    for name, text in (("a", FERRY), ("b", FERRY), ("c", NOBODY)):
+        with Index.open(address) as index:
+            index.add([(name, text)])
+    view = lookups.Lookups.view
+
+    def remove_and_view(self: lookups.Lookups, journal: Any) -> Any:
+        monkeypatch.setattr(lookups.Lookups, "view", view)
+        with Index.open(address) as other:
+            other.remove(["a"])
+            some = other._lookups
+            assert some.merge(list(some._segments))
+            monkeypatch.setattr(lookups, "_CLOSING_RECENT", 1 << 30)
+        return view(self, journal)
+
+    with Index.open(address) as index:
+        monkeypatch.setattr(lookups.Lookups, "view", remove_and_view)
+        (found,) = index.check([("x", FERRY)])
+        assert [row.canonical.document for row in found.duplicates] == ["b"]
 
 
 def test_what_was_acknowledged_survives_kills_of_who_adds(server: Server, tmp_path: Path) -> None:
@@ -299,9 +436,25 @@ def test_the_index_goes_on_when_the_server_was_away(server: Server, address: str
         assert tell(index) == before
         found = index.add(documents[30:])
         assert rows(found) == rows(clean_documents(documents))[30:]
+        for call in (index.compact, index.reindex, index.verify):
+            server.control("-m", "immediate", "stop")
+            server.start()
+            call()
         server.control("-m", "immediate", "stop")
         server.start()
         assert rows(index.add(documents[30:])) == rows(found)
+
+
+def test_without_a_home_folder_the_replica_is_to_be_named(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def have_no_home() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", have_no_home)
+    with pytest.raises(InputError, match=r"needs &replica=FOLDER: there is no home folder"):
+        Index.open(server.name("homeless"))
 
 
 def test_bad_addresses_and_ids_are_told_without_the_password(
@@ -317,8 +470,28 @@ def test_bad_addresses_and_ids_are_told_without_the_password(
     for collection in ("a-b", "", "9", 'x"y', "a" * 64):
         with pytest.raises(InputError, match="a collection is called with letters"):
             Index.open(server.name(collection))
-    with pytest.raises(InputError, match=r"^postgresql://: Invalid IPv6 URL$"):
-        Index.open("postgresql://me:secret@[::1/base")
+    refusals: list[tuple[str | Path, str]] = [
+        ("postgresql://me:secret@[::1/base", "Invalid IPv6 URL"),
+        ("postgresql:/localhost/base", "an address has two slashes, and is no Path"),
+        (Path("postgresql://localhost/base"), "an address has two slashes, and is no Path"),
+        *(
+            (f"postgresql://me:{word}@localhost:1/base", "/, ?, # and @ of a name or password")
+            for word in ("se/secret", "se?secret", "se#secret")
+        ),
+        *(
+            (f"postgresql://me:{word}@localhost:1/base", "white space and % are percent-encoded")
+            for word in ("%zzsecret", "my secret", "secret%00")
+        ),
+        (server.name("dedup") + "&replica=a%00b", "white space and % are percent-encoded"),
+    ]
+    for url, reason in refusals:
+        with pytest.raises(InputError) as refused:
+            Index.open(url)
+        assert str(refused.value).startswith(f"postgresql://: {reason}")
+    # A plus sign is one, and what is not known to be no secret is not shown.
+    told = Address("postgresql://localhost/base?password=a+b&oauth_client_secret=c&user=me+you")
+    assert told.conninfo.endswith("?password=a%2Bb&oauth_client_secret=c&user=me%2Byou")
+    assert told.name == "postgresql://localhost/base?user=me%2Byou&collection=dedup"
     secret = "postgresql://me:secret@localhost:1/base?password=secret&sslpassword=secret"
     with pytest.raises(OutputError, match="the server cannot be reached") as caught:
         Index.open(secret)

@@ -261,7 +261,13 @@ class Sqlite:
             raise OutputError(path, reason) from None
 
 
-_POSTGRES: Final = ("postgresql", "postgres")
+_POSTGRES: Final = re.compile(r"postgres(ql)?:/", re.IGNORECASE)
+
+# Parameters that have no secret in them; libpq has several that do, and grows more.
+_SHOWN: Final[tuple[str, ...]] = ("host", "hostaddr", "port", "dbname", "user", "service")
+
+# What libpq would repeat word for word in an error, with the password that it is part of.
+_MALFORMED: Final = re.compile(r"%(?![0-9A-Fa-f]{2})|%00|[\s\0]")
 
 # What a collection may be called: it is the name of a schema.
 _COLLECTION: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
@@ -294,18 +300,28 @@ class Address:
     """
 
     def __init__(self, url: str) -> None:
+        # Errors have no more of it until it is known where a password stands.
+        scheme = url.partition("/")[0] + "//"
+        if not url.startswith(scheme):
+            raise InputError(scheme, "an address has two slashes, and is no Path")
+        if _MALFORMED.search(url):
+            raise InputError(scheme, "white space and % are percent-encoded; U+0000 is refused")
         try:
             parts = urlsplit(url)
-            told = dict(parse_qsl(parts.query, keep_blank_values=True))
+            # A plus sign is no space here.
+            query = parts.query.replace("+", "%2B")
+            told = dict(parse_qsl(query, keep_blank_values=True))
         except ValueError as error:
-            # Without the rest, which may have a password.
-            raise InputError(url.partition("://")[0] + "://", str(error)) from None
+            raise InputError(scheme, str(error)) from None
+        behind = parts.path + parts.fragment + ("" if "@" in parts.netloc else parts.query)
+        if parts.fragment or "@" in behind:
+            raise InputError(scheme, "/, ?, # and @ of a name or password are percent-encoded")
         self.collection = told.pop("collection", "dedup")
         self.replica = told.pop("replica", None)
         host = parts.netloc.rpartition("@")[2]
         user = parts.username or ""
         netloc = f"{user}@{host}" if user else host
-        shown = {name: value for name, value in told.items() if "password" not in name}
+        shown: dict[str, str] = {name: told[name] for name in _SHOWN if name in told}
         shown["collection"] = self.collection
         self.name = f"{parts.scheme}://{netloc}{parts.path}?{urlencode(shown, safe='/')}"
         query = urlencode(told, quote_via=quote)
@@ -316,7 +332,7 @@ class Address:
     @classmethod
     def is_one(cls, path: object) -> bool:
         """Tell an address from the path of a folder."""
-        return isinstance(path, str) and path.partition("://")[0] in _POSTGRES and "://" in path
+        return _POSTGRES.match(str(path)) is not None
 
 
 class Postgres:
@@ -349,6 +365,7 @@ class Postgres:
         self._address = address
         self.name = address.name
         # Any program that takes the lock of this number means this collection.
+        self._is_in_transaction = False
         self._lock = xxhash.xxh3_64_intdigest(f"dedup {address.collection}".encode()) - (1 << 63)
         self._connection = self._connect()
 
@@ -360,16 +377,28 @@ class Postgres:
                 client_encoding="utf8",
                 application_name="dedup",
             )
-            connection.execute(f'SET search_path TO "{self._address.collection}"')
-            # An acknowledged call is on the disk, whatever the server's default is.
-            connection.execute("SET synchronous_commit TO on")
-            connection.execute(f"SET lock_timeout TO {_WAIT_MS}")
+            # An acknowledged call is on the disk, whatever the server's default is; and a
+            # machine that is gone holds the lock for two minutes, not for two hours.
+            connection.execute(
+                f'SET search_path TO "{self._address.collection}"; '
+                f"SET lock_timeout TO {_WAIT_MS}; SET synchronous_commit TO on; "
+                "SET tcp_keepalives_idle TO 60; SET tcp_keepalives_interval TO 10; "
+                "SET tcp_keepalives_count TO 6"
+            )
         return connection
 
     def is_made(self) -> bool:
         """See `Database`."""
-        found = self.execute("SELECT to_regclass(?)", (f'"{self._address.collection}".facts',))
-        return found[0][0] is not None
+        # Not `to_regclass`: what it did not find before it does not find until the
+        # transaction ends, though another process made it meanwhile.
+        found = self.execute(
+            "SELECT has_schema_privilege(quote_ident(schemaname), 'USAGE') "
+            "FROM pg_catalog.pg_tables WHERE schemaname = ? AND tablename = 'facts'",
+            (self._address.collection,),
+        )
+        if found == [(False,)]:
+            raise OutputError(self.name, "no permission to use this collection")
+        return bool(found)
 
     def prepare(self) -> None:
         """See `Database`."""
@@ -381,6 +410,16 @@ class Postgres:
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """See `Database`."""
+        try:
+            return self._ask(statement, values)
+        except OutputError:
+            if self._is_in_transaction or not self._connection.closed:
+                raise
+            # The server was away since the last call; nothing was begun.
+            self._connection = self._connect()
+            return self._ask(statement, values)
+
+    def _ask(self, statement: str, values: Sequence[Any]) -> list[Any]:
         with self._told():
             cursor = self._connection.execute(_translate(statement), tuple(values) or None)
             return cursor.fetchall() if cursor.description else []
@@ -411,14 +450,8 @@ class Postgres:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
-        try:
-            self.execute(begin)
-        except OutputError:
-            if not self._connection.closed:
-                raise
-            # The server was away; nothing was begun.
-            self._connection = self._connect()
-            self.execute(begin)
+        self.execute(begin)
+        self._is_in_transaction = True
         try:
             yield
             self.execute("COMMIT")
@@ -427,6 +460,8 @@ class Postgres:
                 if not self._connection.closed:
                     self._connection.rollback()
             raise
+        finally:
+            self._is_in_transaction = False
 
     def verify(self) -> None:
         """See `Database`. The server looks after its own pages."""

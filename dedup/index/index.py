@@ -57,6 +57,7 @@ _LAST_SECOND: Final = 253_402_300_799
 
 # Others write at most so often between a look and the next.
 _MOST_TRIES: Final = 20
+_PATIENT_TRY: Final = 3
 
 
 @dataclass(frozen=True)
@@ -516,9 +517,11 @@ class Index:
         with self._writer:
             self._check_open()
             self._lookups.tell_failure()
-            for _ in self._tries():
+            for number in self._tries():
+                # Others may do so much each time that there is no end of it.
+                is_patient = number >= _PATIENT_TRY
                 with suppress(StaleError), self._journal.write():
-                    view = self._lookups.view(self._journal)
+                    view = self._lookups.view(self._journal, is_patient=is_patient)
                     facts = self._journal.facts
                     self._journal.facts = replace(facts, now=_find_now(facts, now))
                     writing = _Writing.of(view)
@@ -548,12 +551,17 @@ class Index:
         if self._is_closed:
             raise InputError(self.name, "is closed")
 
-    def _tries(self) -> Iterator[None]:
+    def _tries(self) -> Iterator[int]:
         """Count what is tried again because others did something meanwhile."""
-        for _ in range(_MOST_TRIES):
-            yield
+        for number in range(_MOST_TRIES):
+            yield number
             if self._lookups.is_behind:
-                self._lookups.reindex()
+                self._lookups.reindex(is_needed=False)
+            elif self._lookups.is_late:
+                with self._reading():
+                    pass
+        if self._lookups.is_ahead:
+            raise InputError(self.name, "has lost what it had when it was opened: open it again")
         raise InputError(self.name, "a segment is missing; reindex makes it anew")
 
     def _add(
@@ -826,7 +834,10 @@ def _facts(options: Options, ttl: float | None) -> Facts:
 
 def _find_replica(address: Address) -> Path:
     """Return the folder of a replica that was not given one."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise InputError(address.name, "needs &replica=FOLDER: there is no home folder") from None
     number = xxhash.xxh3_64_hexdigest(address.name.encode())
     return Path(cache) / "dedup" / f"{address.collection}-{number}"
 

@@ -250,9 +250,13 @@ class Journal:
 
     facts: Facts
 
-    def __init__(self, database: Database, cache: _Cache | None = None) -> None:
+    def __init__(
+        self, database: Database, cache: _Cache | None = None, identity: str | None = None
+    ) -> None:
         self.database = database
         self._cache = cache or _Cache()
+        # Of the one that was opened, since it was read first.
+        self._identity = identity
         self._packer = zstandard.ZstdCompressor(level=_LEVEL)
         self._unpacker = zstandard.ZstdDecompressor()
 
@@ -269,7 +273,7 @@ class Journal:
 
     def reader(self) -> "Journal":
         """Open it once more, to be read beside this one."""
-        return Journal(self.database.another(), self._cache)
+        return Journal(self.database.another(), self._cache, self._identity)
 
     @contextmanager
     def write(self) -> Iterator[None]:
@@ -303,7 +307,11 @@ class Journal:
             raise InputError(name, "is damaged: what it was made with cannot be read")
         if found.get("format") != FORMAT:
             raise InputError(name, f"has format {found.get('format')}; this version reads {FORMAT}")
-        return Facts(**found)
+        facts = Facts(**found)
+        if facts.identity != (self._identity or facts.identity):
+            raise InputError(name, "was made anew since it was opened: open it again")
+        self._identity = facts.identity
+        return facts
 
     def _put_facts(self, facts: Facts) -> None:
         self.database.execute(

@@ -59,6 +59,9 @@ _SEGMENTS_A_TIER, _TIER_BITS = 4, 2
 _DOCUMENTS_AT_ONCE: Final = 256
 _MANY_CHANGES: Final = 1 << 16
 
+# Changes that are taken up while others wait to write: seconds.
+_LATE_CHANGES: Final = 1 << 12
+
 # Changes that are kept where many keep segments: who is behind them makes all anew, and
 # would do so before.
 _KEPT_CHANGES: Final = 1 << 17
@@ -162,6 +165,13 @@ class StaleError(Exception):
     """A transaction began before what is known here; to be done again."""
 
 
+# Beside the segments of a replica: the journal that they were made from, and the last
+# change that was seen by who made one of them.
+_REPLICA_SCHEMA: Final = (
+    "CREATE TABLE IF NOT EXISTS replica (identity TEXT NOT NULL, seen {whole} NOT NULL)"
+)
+
+
 class Registry:
     """Which segments there are.
 
@@ -169,10 +179,17 @@ class Registry:
     ----------
     database
         That of the journal, where that is on this machine; or another one.
+    identity
+        Of the journal, where it is another database; `claim` says it.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, identity: str | None = None) -> None:
         self.database = database
+        self._identity = identity
+
+    def another(self) -> "Registry":
+        """Open another connection to the same."""
+        return Registry(self.database.another(), self._identity)
 
     def create(self) -> None:
         """Make the table, unless it is there."""
@@ -183,20 +200,47 @@ class Registry:
 
     def claim(self, journal: Journal) -> None:
         """Forget segments that were made from another journal, or from more than it has."""
-        with journal.read(), self.database.write():
-            self.database.execute("CREATE TABLE IF NOT EXISTS origin (identity TEXT)")
-            made_from = self.database.execute("SELECT identity FROM origin")
-            facts = journal.facts
-            last = max(self.segments().values(), default=0)
-            if made_from != [(facts.identity,)] or last > facts.last_change:
+        # The journal is read behind: what others have seen by then, it has.
+        with self.database.write(), journal.read():
+            self.database.execute(_REPLICA_SCHEMA.format(**self.database.types))
+            made_from = self.database.execute("SELECT identity, seen FROM replica")
+            identity = self._identity = journal.facts.identity
+            if [one[0] for one in made_from] != [identity] or (
+                made_from[0][1] > journal.facts.last_change
+            ):
                 self.forget()
-                self.database.execute("DELETE FROM origin")
-                self.database.execute("INSERT INTO origin VALUES (?)", (facts.identity,))
+                self.database.execute("DELETE FROM replica")
+                self.database.execute("INSERT INTO replica VALUES (?, 0)", (identity,))
 
     def segments(self) -> dict[str, int]:
         """Return the segments, and the last change that is in each."""
-        rows = self.database.execute("SELECT name, last_change FROM segments")
-        return {str(name): int(change) for name, change in rows}
+        return self.look()[0]
+
+    def look(self) -> tuple[dict[str, int], int]:
+        """Return the segments, and the last change that who made them had seen.
+
+        That is 0 where the registry is in the journal: a transaction has seen the segments
+        that there are with its changes.
+
+        Raises
+        ------
+        InputError
+            When a replica has become one of another journal.
+        """
+        if self._identity is None:
+            rows = self.database.execute("SELECT name, last_change FROM segments")
+            return {str(name): int(change) for name, change in rows}, 0
+        found = self.database.execute(
+            "SELECT identity, seen, name, last_change FROM replica LEFT JOIN segments ON TRUE"
+        )
+        if not found or found[0][0] != self._identity:
+            raise InputError(self.database.name, "was taken by another index, which needs its own")
+        return {str(row[2]): int(row[3]) for row in found if row[2] is not None}, found[0][1]
+
+    def see(self, change: int) -> None:
+        """Write that a segment was made by who had seen a change."""
+        if self._identity is not None:
+            self.database.execute("UPDATE replica SET seen = ? WHERE seen < ?", (change, change))
 
     def register(self, name: str, last_change: int, postings: int, replaced: Iterable[str]) -> None:
         """Write that a segment is there, in place of others."""
@@ -232,7 +276,7 @@ class Lookups:
         self._options, self._threads = options, threads
         # Of another database: one connection for who looks, one for what is done beside.
         self._is_shared = registry.database is not journal.database
-        self._looked = Registry(registry.database.another()) if self._is_shared else registry
+        self._looked = registry.another() if self._is_shared else registry
         # Held for moments. Who needs a transaction too begins that before.
         self._lock = threading.RLock()
         # One thing is done beside the calls at a time.
@@ -241,7 +285,8 @@ class Lookups:
         self._worker: threading.Thread | None = None
         self._failure: DedupError | None = None
         self._closing = threading.Event()
-        self.is_behind = False
+        # Why a transaction was stale: what is missing here, or in the journal.
+        self.is_late = self.is_behind = self.is_ahead = False
         self._gaps: NDArray[np.int64] | None = None
         self._change: int
         self._written: int
@@ -268,17 +313,23 @@ class Lookups:
             self._registry.database.close()
             self._looked.database.close()
 
-    def view(self, journal: Journal) -> View:
+    def view(self, journal: Journal, *, is_patient: bool = True) -> View:
         """Return what can be found as of a transaction.
+
+        Parameters
+        ----------
+        is_patient
+            Whether many changes are taken up, too.
 
         Raises
         ------
         StaleError
             When the transaction began before something that is known here.
-            Or when all is to be made anew before; `is_behind` says so.
+            Or when much is to be taken up before, or all made anew; `is_late` and
+            `is_behind` say so.
         """
         with self._lock:
-            self._catch_up(journal)
+            self._catch_up(journal, is_patient)
             assert self._gaps is not None
             return View(
                 (Snapshot.of([*self._segments.values(), self._frozen, self._recent]),),
@@ -317,12 +368,14 @@ class Lookups:
         self._change = self._written = -1
         self._gaps = None
 
-    def _catch_up(self, journal: Journal) -> None:
+    def _catch_up(self, journal: Journal, is_patient: bool) -> None:
         """Take up what the journal says since it was looked at."""
         last = journal.facts.last_change
-        listed = self.registry_of(journal).segments()
+        listed, made = self.registry_of(journal).look()
         written = max(listed.values(), default=0)
-        if last < self._change or written < self._written or last < written:
+        # A merge leaves out what is gone, which may be there yet for who began before.
+        self.is_ahead = last < max(self._change, made)
+        if self.is_ahead or written < self._written:
             raise StaleError
         if written != self._written:
             # All was forgotten, or another process wrote a segment of what is recent here.
@@ -330,7 +383,8 @@ class Lookups:
             self._change = self._written = written
         seen = max(self._change, 0)
         self.is_behind = last - seen > _MANY_CHANGES or seen < journal.facts.trimmed
-        if self.is_behind:
+        self.is_late = not is_patient and last - seen > _LATE_CHANGES
+        if self.is_behind or self.is_late:
             raise StaleError
         if listed.keys() != self._segments.keys():
             self._drop(listed)
@@ -442,7 +496,7 @@ class Lookups:
                         # Another process was first, or all was forgotten.
                         (self._folder / name).unlink()
                         return
-                    self._register(name, change, frozen.count, [])
+                    self._register(name, change, frozen.count, [], change)
                     self._segments[name] = Segment.open(self._folder / name)
                     self._written, self._frozen = change, Recent()
                 if self._is_shared and change > _KEPT_CHANGES:
@@ -452,8 +506,11 @@ class Lookups:
                     self._forget()
                 raise
 
-    def _register(self, name: str, change: int, count: int, replaced: Iterable[str]) -> None:
+    def _register(
+        self, name: str, change: int, count: int, replaced: Iterable[str], seen: int
+    ) -> None:
         self._registry.register(name, change, count, replaced)
+        self._registry.see(seen)
         if not self._is_shared:
             self._journal.trim(change)
 
@@ -469,7 +526,7 @@ class Lookups:
         """Make one segment of some; return whether it was done."""
         with self._working, telling(self._folder):
             with self._lock:
-                gaps = self._gaps
+                gaps, seen = self._gaps, self._change
                 if gaps is None or not names or not self._segments.keys() >= set(names):
                     return False
                 segments = [self._segments[name] for name in names]
@@ -491,7 +548,7 @@ class Lookups:
                     return False
                 merged = Segment.open(path)
                 last = max(listed[old] for old in names)
-                self._register(name, last, merged.count, names)
+                self._register(name, last, merged.count, names, seen)
                 self._segments[name] = merged
                 self._drop(self._segments.keys() - set(names))
             for old in names:
@@ -529,11 +586,17 @@ class Lookups:
                     if name in self._registry.segments():
                         raise
 
-    def reindex(self) -> None:
-        """Make all anew from the journal."""
+    def reindex(self, *, is_needed: bool = True) -> None:
+        """Make all anew from the journal; or leave it to another process that did meanwhile.
+
+        Parameters
+        ----------
+        is_needed
+            Whether it is to be done in any case.
+        """
         self.finish_work()
         with self._working, telling(self._folder):
-            while not self._write_all():
+            while not self._write_all() and is_needed:
                 pass
             with self._lock:
                 self._forget()
@@ -555,7 +618,7 @@ class Lookups:
                     name = f"{uuid4().hex}.seg"
                     write_segment(self._folder / name, *recent.columns())
                     names[name], recent = recent.count, Recent()
-                if not records:
+                if not records or self._registry.segments() != listed:
                     break
                 number = records[-1].number
         sync_folder(self._folder.parent)
@@ -566,7 +629,7 @@ class Lookups:
                 return False
             self._registry.forget()
             for name, count in names.items():
-                self._register(name, change, count, [])
+                self._register(name, change, count, [], change)
         for name in listed:
             with suppress(OSError):
                 (self._folder / name).unlink()
