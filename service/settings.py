@@ -1,30 +1,125 @@
-"""Settings of the service: limits and workers, and nothing that decides a result."""
+"""Settings of the service: where things are, limits, workers; nothing that decides a result.
+
+Each has a flag of `dedup serve`, a name in the file given by ``--config`` and a variable
+of the environment, ``DEDUP_`` and the name in capitals; the flag wins, then the
+environment.
+"""
 
 import os
-from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+_Count = Annotated[int, Field(ge=1)]
+_Seconds = Annotated[float, Field(gt=0)]
 
 
 def _count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How much the service takes, and how much it does at a time."""
+class Settings(BaseSettings):
+    """How much the service takes, and how much it does at a time.
 
-    body_limit_bytes: int = 32 * 2**20
-    """Largest body of a request that is read."""
+    Attributes are documented where they stand; `dedup serve --help` shows them.
+    """
 
-    threads: int = field(default_factory=_count_cores)
-    """Texts that are cleaned at the same time."""
+    model_config = SettingsConfigDict(
+        env_prefix="DEDUP_", extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
 
-    large_body_bytes: int = 2**18
+    index: str | None = None
+    """Folder of the collections, or postgresql://user@host/database; none are kept unless given."""
+
+    data: Path | None = None
+    """Folder of jobs, snapshots and replicas; that of the collections unless given."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen on; 0 takes a free one, and the log names it."""
+
+    workers: _Count = 1
+    """Processes that answer."""
+
+    keys: Path | None = None
+    """File of the API keys, made by `dedup keys`; who has none is refused."""
+
+    threads: _Count = Field(default_factory=_count_cores)
+    """Texts that are worked on at the same time."""
+
+    body_limit_bytes: _Count = 32 * 2**20
+    """Largest body of a request that is read whole; a stream of lines may be longer."""
+
+    document_limit_bytes: _Count = 8 * 2**20
+    """Largest document of a collection, its line of JSON included."""
+
+    batch_limit_documents: _Count = 10_000
+    """Most documents in one JSON array; a stream of lines may have more."""
+
+    large_body_bytes: _Count = 2**18
     """A body over this size is large: large ones together leave one thread to the small."""
 
-    access_log: bool = False
-    """Whether each request is logged; costs a quarter of the requests (914 for 1,245 a second)."""
+    queue_requests: _Count = 64
+    """Requests that wait for a thread; one more is answered 429."""
 
-    def __post_init__(self) -> None:
-        for name in ("body_limit_bytes", "threads", "large_body_bytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
+    request_seconds: _Seconds = 60.0
+    """Longest that a request waits and is read; work that was begun is ended."""
+
+    job_limit_bytes: _Count = 2**30
+    """Largest upload of a job."""
+
+    job_unpacked_bytes: _Count = 8 * 2**30
+    """Most bytes that an upload unpacks to."""
+
+    job_ratio: _Count = 200
+    """Most bytes that a packed byte of an upload unpacks to, over all of it."""
+
+    job_count: _Count = 32
+    """Jobs that wait or run; one more is answered 429."""
+
+    job_keep_seconds: _Seconds = 7 * 86_400.0
+    """How long a finished job and its result stay."""
+
+    disk_reserve_bytes: Annotated[int, Field(ge=0)] = 2**28
+    """Room on the disk under which the service is not ready and takes no documents."""
+
+    shutdown_seconds: _Seconds = 30.0
+    """Longest that what is in flight is waited for when the service is stopped."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least that is logged."""
+
+    log_format: Literal["json", "text"] = "json"
+    """How log lines are written."""
+
+    access_log: bool = False
+    """Whether each request is logged, and not only the failed."""
+
+    telemetry: bool = False
+    """Whether traces and metrics go to the OpenTelemetry collector of OTEL_EXPORTER_OTLP_*."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put flags before the environment, and that before the file."""
+        file = os.environ.get("DEDUP_CONFIG")
+        return (
+            init_settings,
+            env_settings,
+            *([TomlConfigSettingsSource(settings_cls, Path(file))] if file else []),
+        )
