@@ -169,6 +169,46 @@ def test_what_pointed_to_a_removed_document_is_judged_again(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("few_recent")
+def test_who_repeats_a_document_is_told(tmp_path: Path) -> None:
+    with Index.open(tmp_path / "index") as index:
+        added = index.add(
+            [
+                ("a", f"{FERRY} {NOBODY}"),
+                ("b", KEPT),
+                ("c", f"{FERRY} {KEPT}"),
+                ("d", f"{NOBODY} {FERRY}"),
+            ]
+        )
+        rows_of_c, rows_of_d = added[2].duplicates, added[3].duplicates
+        assert index.repeats("a") == [rows_of_c[0], *rows_of_d]
+        assert index.repeats("a", limit=2) == [rows_of_c[0], rows_of_d[0]]
+        assert index.repeats("a", limit=0) == []
+        assert index.repeats("b") == [rows_of_c[1]]
+        assert index.repeats("d") == []
+        assert index.repeats("e") is None
+
+
+def test_a_deleted_index_is_gone_and_who_has_it_open_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    beside = Index.open(path)
+    with Index.open(path) as index:
+        index.add([("a", FERRY)])
+        index.delete()
+        with pytest.raises(InputError, match="is closed"):
+            index.delete()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="was deleted"):
+        beside.add([("b", FERRY)])
+    with pytest.raises(OutputError, match="unable to open"):
+        beside.check([("b", FERRY)])
+    beside.close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="is no index"):
+        Index.open(path, create=False)
+    with Index.open(path) as index:
+        assert [len(one.duplicates) for one in index.add([("a", FERRY)])] == [0]
+
+
 def test_after_removals_every_row_is_verified_against_text_that_stays(tmp_path: Path) -> None:
     for seed in range(4):
         chooser = Random(seed)

@@ -281,6 +281,28 @@ def test_a_journal_that_was_made_anew_is_not_taken_for_the_one_that_was_opened(
         assert tell(one) == expected
 
 
+def test_a_deleted_collection_is_gone_and_who_has_it_open_is_told(
+    server: Server, tmp_path: Path
+) -> None:
+    beside = Index.open(server.name("gone", tmp_path / "two"))
+    database = Postgres(Address(server.name("another")))
+    with Index.open(server.name("gone", tmp_path / "one")) as index:
+        index.add([("a", FERRY)])
+        assert "gone" in database.list_collections()
+        index.delete()
+    assert "gone" not in database.list_collections()
+    database.close()
+    assert [one.name for one in tmp_path.iterdir()] == ["two"]
+    with pytest.raises(OutputError, match='"facts" does not exist'):
+        beside.add([("b", FERRY)])
+    beside.close()
+    address = Address(server.name("another")).of_collection("gone", tmp_path / "two")
+    with pytest.raises(InputError, match="is no index"):
+        Index.open(address, create=False)
+    with Index.open(address) as index:
+        assert [len(one.duplicates) for one in index.add([("b", FERRY)])] == [0]
+
+
 def test_a_journal_that_went_back_is_told_and_opened_anew(server: Server, tmp_path: Path) -> None:
     documents = make_corpus(9)
     with Index.open(server.name("past", tmp_path / "replica")) as index:

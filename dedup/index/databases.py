@@ -86,6 +86,10 @@ class Database(Protocol):
         """See the same state in all that is read here; nobody waits for it."""
         ...
 
+    def drop(self) -> None:
+        """Take away, in a transaction, what does not go with a folder."""
+        ...
+
     def verify(self) -> None:
         """Look at all that is there; `InputError` when something is damaged."""
         ...
@@ -222,6 +226,9 @@ class Sqlite:
             finally:
                 target.close()
 
+    def drop(self) -> None:
+        """See `Database`. The file goes with its folder."""
+
     def shrink(self) -> None:
         """See `Database`."""
         with self._told():
@@ -334,6 +341,12 @@ class Address:
         """Tell an address from the path of a folder."""
         return _POSTGRES.match(str(path)) is not None
 
+    def of_collection(self, collection: str, replica: Path) -> str:
+        """Return the address of another collection of the same database."""
+        beside = urlencode({"collection": collection, "replica": str(replica)}, quote_via=quote)
+        joint = "" if self.conninfo.endswith("?") else "&"
+        return f"{self.conninfo}{joint}{beside}"
+
 
 class Postgres:
     """A schema of a PostgreSQL database, that many machines add to.
@@ -400,6 +413,14 @@ class Postgres:
             raise OutputError(self.name, "no permission to use this collection")
         return bool(found)
 
+    def list_collections(self) -> list[str]:
+        """List the schemas of the database that have a journal."""
+        found = self.execute(
+            "SELECT schemaname FROM pg_catalog.pg_tables WHERE tablename = 'facts' "
+            "AND has_schema_privilege(quote_ident(schemaname), 'USAGE') ORDER BY schemaname"
+        )
+        return [str(name) for (name,) in found]
+
     def prepare(self) -> None:
         """See `Database`."""
         self.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._address.collection}"')
@@ -462,6 +483,10 @@ class Postgres:
             raise
         finally:
             self._is_in_transaction = False
+
+    def drop(self) -> None:
+        """See `Database`."""
+        self.execute(f'DROP SCHEMA "{self._address.collection}" CASCADE')
 
     def verify(self) -> None:
         """See `Database`. The server looks after its own pages."""

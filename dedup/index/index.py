@@ -386,6 +386,28 @@ class Index:
         self._lookups.work()
         return judged
 
+    def repeats(self, document: str, limit: int | None = None) -> list[Duplicate] | None:
+        """Return the rows of other documents that repeat one; None when that is not there.
+
+        Parameters
+        ----------
+        limit
+            Most rows that are returned: the first, by the order of the documents.
+        """
+        with self._reading() as (journal, _):
+            found = journal.find_ids([document])
+            if not found:
+                return None
+            pointing = journal.find_pointing([found[document][0]])
+            rows: list[Duplicate] = []
+            for first in range(0, len(pointing), _EXPORTED_AT_ONCE):
+                if limit is not None and len(rows) >= limit:
+                    break
+                for record in journal.documents(pointing[first : first + _EXPORTED_AT_ONCE]):
+                    listed = _list_rows(journal, record, {})
+                    rows += [row for row in listed if row.canonical.document == document]
+            return rows[:limit]
+
     def expire(self, *, now: float | None = None) -> int:
         """Forget what is older than the time to live; adding does that too.
 
@@ -506,6 +528,31 @@ class Index:
             raise OutputError(str(path), describe(error)) from error
         finally:
             shutil.rmtree(made, ignore_errors=True)
+
+    def delete(self) -> None:
+        """Take the index away, its folder with all that is in it.
+
+        Others that have it open are told at their next call. Of one in PostgreSQL the
+        collection goes, and the replica of this machine.
+
+        Raises
+        ------
+        OutputError
+            When it cannot be deleted; it is there then, or another process will not see
+            it and a folder beside it is left.
+        """
+        with self._writer:
+            self._check_open()
+            self._journal.delete()
+        self.close()
+        try:
+            # Nothing of it may be taken for an index while its files go one by one.
+            gone = Path(mkdtemp(prefix=".dedup-", dir=self._folder.parent))
+            self._folder.replace(gone)
+            sync_folder(self._folder.parent)
+            shutil.rmtree(gone)
+        except OSError as error:
+            raise OutputError(self.name, describe(error)) from error
 
     def __len__(self) -> int:
         with self._reading() as (journal, _):

@@ -25,6 +25,9 @@ from dedup.units import Units
 
 FORMAT: Final = 2
 
+# The identity of a journal that is to be gone.
+_DELETED: Final = "deleted"
+
 # Values that one statement asks for.
 _VALUES_AT_ONCE: Final = 500
 
@@ -308,10 +311,18 @@ class Journal:
         if found.get("format") != FORMAT:
             raise InputError(name, f"has format {found.get('format')}; this version reads {FORMAT}")
         facts = Facts(**found)
+        if facts.identity == _DELETED:
+            raise InputError(name, "was deleted")
         if facts.identity != (self._identity or facts.identity):
             raise InputError(name, "was made anew since it was opened: open it again")
         self._identity = facts.identity
         return facts
+
+    def delete(self) -> None:
+        """Take it away, and tell those that have it open at their next look."""
+        with self.database.write():
+            self._put_facts(replace(self._get_facts(), identity=_DELETED))
+            self.database.drop()
 
     def _put_facts(self, facts: Facts) -> None:
         self.database.execute(
