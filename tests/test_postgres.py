@@ -293,7 +293,7 @@ def test_a_deleted_collection_is_gone_and_who_has_it_open_is_told(
     assert "gone" not in database.list_collections()
     database.close()
     assert [one.name for one in tmp_path.iterdir()] == ["two"]
-    with pytest.raises(OutputError, match='"facts" does not exist'):
+    with pytest.raises(InputError, match='was deleted: relation "facts" does not exist'):
         beside.add([("b", FERRY)])
     beside.close()
     address = Address(server.name("another")).of_collection("gone", tmp_path / "two")

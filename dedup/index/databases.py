@@ -516,7 +516,10 @@ class Postgres:
         except errors.LockNotAvailable:
             reason = f"another process has been writing for {_WAIT_MS // 1000} s"
             raise OutputError(self.name, reason) from None
-        except (errors.UndefinedTable, errors.UndefinedColumn, errors.DataCorrupted) as error:
+        except errors.UndefinedTable as error:
+            reason = f"is damaged, or was deleted: {_first_line(error)}"
+            raise InputError(self.name, reason) from None
+        except (errors.UndefinedColumn, errors.DataCorrupted) as error:
             raise InputError(self.name, f"is damaged: {_first_line(error)}") from None
         except (errors.DataError, errors.ProgramLimitExceeded) as error:
             # An id that PostgreSQL cannot have: with U+0000, or too long for its index.
