@@ -1,101 +1,54 @@
-"""The application: what answers at which path, and the threads that do the work.
+"""The application: what answers at which path.
 
-The event loop reads and writes; a pool of its own parses, cleans and
-serialises, so that a health check is answered during any load. Nothing is
-remembered between requests.
+The event loop reads and writes; threads of their own parse, clean, put in and serialise
+(`service.workers`, `service.collections`), so that a health check is answered during any
+load.
 """
 
-import asyncio
 import gc
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import dedup
-from dedup.kernels import compilation_notice
-from dedup.options import Options
 from dedup.pipeline import clean
 from dedup.results import Duplicate, Result
 from service import schemas
-from service.problems import HANDLERS
+from service.collections import Collection, Collections
+from service.documents import Lines, Refusal, Row, Wish, parse_document, put
+from service.problems import HANDLERS, Fault, ProblemError
 from service.requests import (
-    JSON,
     PLAIN,
     BodyForm,
     choose_answer_type,
+    name_type,
     parse_cleaning,
+    parse_collection,
+    parse_flags,
+    parse_json,
     read_body,
     read_body_form,
 )
+from service.schemas import JSON, LINES
 from service.settings import Settings
+from service.workers import Queue, Room, Workers, warm_up
 
-_log = logging.getLogger("uvicorn.error")
-
-_Answer = TypeVar("_Answer")
 _Row = TypeVar("_Row")
 
 # Rows that are serialised in one call, which no other thread can interrupt:
 # 4,096 take about 2 ms, a million 0.6 s.
 _ROWS_A_PIECE = 4096
 
-# Scripts with spaces and without, copies of every kind, and a near copy twice: whatever
-# the library does with a text it does with this one.
-_FERRY = "The ferry leaves at noon from the old pier, and nobody knew it"
-_KEEPER = "The keeper wrote down every ship that passed the island in forty years of service"
-_WARM_UP_TEXT = (
-    f"{_FERRY} then. {_FERRY} before. {_FERRY} before. {_FERRY} then! {_FERRY}, then.\n\n"
-    "Паром уходит в полдень от старого причала. 渡轮中午从旧码头出发。渡轮中午从旧码头出发了。"
-    f"\n\n{_KEEPER}, and no one but a child ever read a line of it. {_KEEPER}."
-)
-
-
-class Workers:
-    """Threads that clean, some of them kept free of large texts.
-
-    Parameters
-    ----------
-    threads
-        Texts at a time. At least two are started, so that a large one never
-        holds all of them.
-    large_body_bytes
-        Size over which a body is large.
-    """
-
-    def __init__(self, threads: int, large_body_bytes: int) -> None:
-        threads = max(2, threads)
-        self._pool = ThreadPoolExecutor(threads, "clean")
-        self._large_body_bytes = large_body_bytes
-        self._room_for_large = asyncio.Semaphore(threads - 1)
-
-    async def run(self, size_bytes: int, work: Callable[..., _Answer], *given: Any) -> _Answer:
-        """Do work on a body of this size in a thread, and return what it returns."""
-        loop = asyncio.get_running_loop()
-        if size_bytes <= self._large_body_bytes:
-            return await loop.run_in_executor(self._pool, work, *given)
-        async with self._room_for_large:
-            return await loop.run_in_executor(self._pool, work, *given)
-
-    def stop(self) -> None:
-        """Wait for what is being done and end the threads."""
-        self._pool.shutdown()
-
-
-def warm_up() -> None:
-    """Compile every kernel, or load it from the disk, so that no request waits for that."""
-
-    def notify() -> None:
-        _log.info("Compiling kernels; this takes about half a minute, once.")
-
-    with compilation_notice(notify):
-        for unit in ("sentence", "paragraph", "document"):
-            clean(_WARM_UP_TEXT, Options.from_mapping({"unit": unit, "min_chars": 1}))
+# Rows of those that repeat a document, unless asked for otherwise.
+_MOST_REPEATS = 1000
 
 
 def clean_body(
@@ -129,45 +82,79 @@ def _write_rows(rows: Sequence[_Row], convert: Callable[[_Row], object]) -> Iter
         yield (b"," if start else b"") + written[1:-1]
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the application.
+def parse_documents(body: bytearray, settings: Settings) -> tuple[bool, list[Row]]:
+    """Parse one document or an array of them; tell which it was."""
+    value = parse_json(body, "body")
+    body.clear()
+    if not isinstance(value, list):
+        if not isinstance(value, dict):
+            reason = f"got {name_type(value)}, expected an object or an array of them"
+            raise ProblemError(422, Fault("body", reason))
+        return True, [parse_document(value, settings.document_limit_bytes)]
+    if len(value) > settings.batch_limit_documents:
+        limit = settings.batch_limit_documents
+        reason = f"got {len(value)} documents, at most {limit} go in one array"
+        raise ProblemError(413, Fault("body", reason))
+    return False, [parse_document(one, settings.document_limit_bytes) for one in value]
+
+
+class Service:
+    """What answers requests; one for each process.
 
     Parameters
     ----------
     settings
-        Limits and threads; the defaults unless given.
+        Limits and places.
     """
-    limits = settings or Settings()
 
-    @asynccontextmanager
-    async def run_workers(app: FastAPI) -> AsyncIterator[dict[str, Workers]]:
-        workers = Workers(limits.threads, limits.large_body_bytes)
-        try:
-            await workers.run(0, warm_up)
-            yield {"workers": workers}
-        finally:
-            workers.stop()
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.workers = Workers(settings)
+        self._room = Room(settings.held_bytes)
+        self._streams = Queue(settings.stream_count, settings.stream_count)
+        self._kept = Collections(settings, self.workers, self._count) if settings.index else None
 
-    app = FastAPI(
-        title="dedup",
-        version=dedup.__version__,
-        description="Finds and removes repeated text, with an exact map of what went.",
-        lifespan=run_workers,
-        # Their pages load scripts from elsewhere.
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        exception_handlers=HANDLERS,
-    )
+    async def start(self) -> None:
+        """Compile, and open what there is."""
+        await self.workers.run(0, warm_up)
+        if self._kept:
+            await self._kept.start()
 
-    async def clean_text(request: Request) -> Response:
+    async def stop(self) -> None:
+        """Close all, after what is being done."""
+        if self._kept:
+            await self._kept.stop()
+        self.workers.stop()
+
+    def _count(self, results: Sequence[Result]) -> None:
+        """Count what was committed."""
+
+    def _collections(self) -> Collections:
+        if self._kept is None:
+            reason = "this service keeps none: it was started without --index"
+            raise ProblemError(404, Fault("name", reason))
+        return self._kept
+
+    def authorise(self, request: Request, collection: str | None, *, writes: bool) -> str | None:
+        """Return the name of the key of a request, or None where there are no keys.
+
+        Raises
+        ------
+        ProblemError
+            401 for no key or an unknown one, 403 for one that may not do this.
+        """
+        return None
+
+    async def clean_text(self, request: Request) -> Response:
         """Take the repeated passages out of a text and say where they stood."""
+        self.authorise(request, None, writes=False)
         answer_type = choose_answer_type(",".join(request.headers.getlist("accept")))
         form = read_body_form(request)
-        body = await read_body(request, limits.body_limit_bytes)
-        query: bytes = request.scope["query_string"]
-        workers: Workers = request.state.workers
-        pieces = await workers.run(len(body), clean_body, body, form, query, answer_type)
+        with self._room.hold() as take:
+            body = await self._read(request, take)
+            query: bytes = request.scope["query_string"]
+            size = len(body)
+            pieces = await self.workers.run(size, clean_body, body, form, query, answer_type)
         media_type = f"{PLAIN}; charset=utf-8" if answer_type == PLAIN else JSON
         if len(pieces) == 1:
             return Response(pieces[0], media_type=media_type)
@@ -181,27 +168,236 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             send_pieces(), headers={"Content-Length": length}, media_type=media_type
         )
 
-    async def report_life(request: Request) -> Response:
+    async def _read(self, request: Request, take: Callable[[int], None]) -> bytearray:
+        """Read a body, up to the limit."""
+        limits = self.settings
+        return await read_body(request, limits.body_limit_bytes, limits.request_seconds, take)
+
+    async def list_collections(self, request: Request) -> Response:
+        """List the collections that the key may see."""
+        self.authorise(request, None, writes=False)
+        parse_flags(request.scope["query_string"], {})
+        names = await self._collections().names()
+        return _answer({"collections": [{"name": name} for name in names]})
+
+    async def make_collection(self, request: Request) -> Response:
+        """Make a collection; its options are fixed from then on."""
+        name: str = request.path_params["name"]
+        self.authorise(request, name, writes=True)
+        parse_flags(request.scope["query_string"], {})
+        with self._room.hold() as take:
+            body = await self._read(request, take)
+            options, ttl = parse_collection(body)
+        is_new = await self._collections().make(name, options, ttl)
+        async with self._collections().using(name) as collection:
+            described = await self._describe(collection)
+        headers = {"Location": f"/v1/collections/{name}"} if is_new else None
+        return _answer(described, 201 if is_new else 200, headers)
+
+    async def show_collection(self, request: Request) -> Response:
+        """Say how a collection was made and how much is in it."""
+        async with self._using(request, writes=False) as collection:
+            return _answer(await self._describe(collection))
+
+    async def _describe(self, collection: Collection) -> dict[str, Any]:
+        stats = await self._collections().stats(collection)
+        counts = {name: stats[name] for name in ("documents", "units", "duplicates", "chars")}
+        options = collection.index.options.to_mapping()
+        return {"name": collection.name, "options": options, "ttl": stats["ttl"], **counts}
+
+    async def delete_collection(self, request: Request) -> Response:
+        """Delete a collection with all that is in it."""
+        name: str = request.path_params["name"]
+        self.authorise(request, name, writes=True)
+        parse_flags(request.scope["query_string"], {})
+        await self._collections().delete(name)
+        return Response(status_code=204)
+
+    async def put_documents(self, request: Request) -> Response:
+        """Say what is new in documents, and remember them."""
+        name: str = request.path_params["name"]
+        flags = parse_flags(
+            request.scope["query_string"],
+            {"check": False, "text": True, "if_exists": ("error", "skip", "replace")},
+        )
+        self.authorise(request, name, writes=not flags["check"])
+        collections = self._collections()
+        form = read_body_form(request, (JSON, LINES))
+        async with collections.using(name):
+            # It is there; and is used for each part anew, so that a long stream does not
+            # keep it from being deleted.
+            pass
+        if form.media_type == LINES:
+            return self._answer_lines(name, Wish(**flags, is_queued=False))
+        wish = Wish(**flags)
+        with self._room.hold() as take:
+            body = await self._read(request, take)
+            if len(body) <= self.settings.large_body_bytes:
+                is_one, rows = parse_documents(body, self.settings)
+            else:
+                is_one, rows = await self.workers.run(
+                    len(body), parse_documents, body, self.settings
+                )
+            answers = [
+                answer async for some in put(collections, name, rows, wish) for answer in some
+            ]
+        if is_one:
+            if isinstance(answers[0], Refusal):
+                raise ProblemError(answers[0].status, *answers[0].faults)
+            return Response(answers[0], media_type=JSON)
+        written = [one.to_json() if isinstance(one, Refusal) else one for one in answers]
+        return Response(b"[" + b",".join(written) + b"]", media_type=JSON)
+
+    def _answer_lines(self, name: str, wish: Wish) -> Response:
+        return Lines(
+            partial(put, self._collections(), name, wish=wish),
+            self._streams.wait(),
+            self.settings.document_limit_bytes,
+            self.settings.request_seconds,
+        )
+
+    async def show_document(self, request: Request) -> Response:
+        """Give what was said of a document: its cleaned text and map."""
+        answer_type = choose_answer_type(",".join(request.headers.getlist("accept")))
+        async with self._using(request, writes=False) as collection:
+            document = _read_id(request)
+            result = await self._collections().get(collection, document)
+        if answer_type == PLAIN:
+            return Response(result.text.encode(), media_type=f"{PLAIN}; charset=utf-8")
+        return Response(result.to_json(), media_type=JSON)
+
+    async def show_repeats(self, request: Request) -> Response:
+        """Say whom a document repeats, and who repeats it."""
+        async with self._using(request, writes=False, limit=_MOST_REPEATS) as collection:
+            document = _read_id(request)
+            limit = parse_flags(request.scope["query_string"], {"limit": _MOST_REPEATS})["limit"]
+            result = await self._collections().get(collection, document)
+            repeats = await self._collections().repeats(collection, document, limit)
+        return _answer(
+            {
+                "document": document,
+                "repeats": [row.to_mapping() for row in result.duplicates],
+                "repeated_by": [row.to_mapping() for row in repeats],
+            }
+        )
+
+    async def remove_document(self, request: Request) -> Response:
+        """Forget a document; those that repeated it are judged again."""
+        async with self._using(request, writes=True) as collection:
+            await self._collections().remove(collection, _read_id(request))
+        return Response(status_code=204)
+
+    async def show_stats(self, request: Request) -> Response:
+        """Count what is in a collection."""
+        async with self._using(request, writes=False) as collection:
+            return _answer(await self._collections().stats(collection))
+
+    async def compact(self, request: Request) -> Response:
+        """Give back the space of what was removed; answered when it is done."""
+        async with self._using(request, writes=True) as collection:
+            await self._collections().compact(collection)
+            return _answer(await self._collections().stats(collection))
+
+    async def snapshot(self, request: Request) -> Response:
+        """Write a copy of a collection beside it; answered when it is there."""
+        async with self._using(request, writes=True) as collection:
+            return _answer({"snapshot": await self._collections().snapshot(collection)}, 201)
+
+    @asynccontextmanager
+    async def _using(
+        self, request: Request, *, writes: bool, **flags: Any
+    ) -> AsyncIterator[Collection]:
+        """Use the collection that a request is about, as its key may."""
+        name: str = request.path_params["name"]
+        self.authorise(request, name, writes=writes)
+        parse_flags(request.scope["query_string"], flags)
+        async with self._collections().using(name) as collection:
+            yield collection
+
+    async def report_life(self, request: Request) -> Response:
         """Answer while the process lives, whatever it is doing."""
         return Response(b'{"status":"ok"}', media_type=JSON)
 
-    app.add_api_route(
-        "/v1/clean",
-        clean_text,
-        methods=["POST"],
-        operation_id="clean",
-        response_class=Response,
-        responses=schemas.clean_answers(),
-        openapi_extra=schemas.clean_operation(),
+    async def report_readiness(self, request: Request) -> Response:
+        """Say whether documents can be taken: the index is there, and room on the disk."""
+        if self._kept:
+            await self._kept.check_ready()
+        return Response(b'{"status":"ok"}', media_type=JSON)
+
+
+def _read_id(request: Request) -> str:
+    """Return the id in a path, as it was before it was encoded."""
+    # The path that a framework gives is decoded: a slash of an id is no other there.
+    raw: bytes = request.scope["raw_path"].partition(b"?")[0]
+    part = raw.split(b"/")[5]
+    try:
+        return unquote(part.decode("ascii"), errors="strict")
+    except UnicodeError:
+        reason = "it is not percent-encoded UTF-8"
+        raise ProblemError(400, Fault("id", reason)) from None
+
+
+def _answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(value), status, headers, JSON)
+
+
+class _Segments:
+    """Lets a slash that is encoded be part of a segment of the path, as it is of an id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw: bytes = scope.get("raw_path") or b""
+        if b"%2f" in raw.lower():
+            parts = raw.partition(b"?")[0].decode("latin-1").split("/")
+            # Which segment it is in is all that routing needs to know.
+            decoded = (unquote(part, errors="replace").replace("/", "\ufffd") for part in parts)
+            scope = {**scope, "path": "/".join(decoded)}
+        await self._app(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the application.
+
+    Parameters
+    ----------
+    settings
+        Limits and places; the defaults unless given.
+    """
+    service = Service(settings or Settings())
+
+    @asynccontextmanager
+    async def run_service(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            await service.start()
+            yield
+        finally:
+            await service.stop()
+
+    app = FastAPI(
+        title="dedup",
+        version=dedup.__version__,
+        description="Finds and removes repeated text, with an exact map of what went.",
+        lifespan=run_service,
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers=HANDLERS,
     )
-    app.add_api_route(
-        "/livez",
-        report_life,
-        methods=["GET"],
-        operation_id="livez",
-        response_class=Response,
-        responses=schemas.life_answers(),
-    )
+    app.add_middleware(_Segments)
+    for operation in schemas.operations():
+        app.add_api_route(
+            operation.path,
+            getattr(service, operation.name),
+            methods=[operation.method],
+            operation_id=operation.name,
+            response_class=Response,
+            status_code=next(iter(operation.responses)),
+            responses=operation.responses,
+            openapi_extra=operation.extra,
+        )
 
     def describe() -> dict[str, Any]:
         if not app.openapi_schema:

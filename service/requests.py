@@ -5,8 +5,9 @@ surrogates and NaN. Everything that is wrong with a request is said at once
 where it can be. Nothing is cleaned here.
 """
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from encodings.aliases import aliases
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -15,12 +16,15 @@ import orjson
 from fastapi import Request
 
 from dedup.errors import OptionsError
+from dedup.index.index import MOST_TTL
 from dedup.options import Options
 from service.problems import Fault, ProblemError, shorten, show_value
-from service.schemas import DOCUMENT_ID_CHARS
+from service.schemas import DOCUMENT_ID_CHARS, JSON, LINES
 
-JSON = "application/json"
 PLAIN = "text/plain"
+
+# Other names of the same.
+_LINES = (LINES, "application/jsonl", "application/x-jsonlines", "application/ndjson")
 
 # Character sets a plain text may be in. Named one by one: Python's other codecs
 # are no character sets (`rot13`), nobody's (`unicode_escape`) or slow on purpose-made
@@ -40,6 +44,8 @@ _DEFAULT_OPTIONS = Options()
 _OPTION_TYPES = {name: type(value) for name, value in _DEFAULT_OPTIONS.to_mapping().items()}
 _BODY_FIELDS = ("text", "options", "document")
 _DEFAULT_DOCUMENT = "text"
+_COLLECTION_FIELDS = ("options", "ttl")
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Cleaning(NamedTuple):
@@ -56,7 +62,7 @@ class BodyForm(NamedTuple):
     Attributes
     ----------
     media_type
-        `JSON` or `PLAIN`.
+        `JSON`, `PLAIN` or `LINES`.
     codec
         Python's name of the character set.
     """
@@ -104,8 +110,13 @@ def choose_answer_type(accept: str) -> str:
     return chosen
 
 
-def read_body_form(request: Request) -> BodyForm:
+def read_body_form(request: Request, offered: Sequence[str] = (JSON, PLAIN)) -> BodyForm:
     """Tell how the body is written, from its headers.
+
+    Parameters
+    ----------
+    offered
+        The media types that are read.
 
     Raises
     ------
@@ -120,24 +131,35 @@ def read_body_form(request: Request) -> BodyForm:
     media_type, parameters = _parse_media_type(header)
     label = parameters.get("charset", "utf-8")
     codec = _CODEC_OF.get(re.sub("[-_. ]+", "_", label.lower()))
-    if media_type not in (JSON, PLAIN):
-        reason = f"got {shorten(header) or 'none'}, expected {JSON} or {PLAIN}"
+    media_type = LINES if media_type in _LINES else media_type
+    if media_type not in offered:
+        reason = f"got {shorten(header) or 'none'}, expected " + " or ".join(offered)
     elif codec is None:
         reason = f"the charset {shorten(label)} is not known here; utf-8 always is"
-    elif media_type == JSON and codec not in ("utf_8", "ascii"):
+    elif media_type != PLAIN and codec not in ("utf_8", "ascii"):
         reason = f"JSON is UTF-8, not {shorten(label)}"
     else:
         return BodyForm(media_type, codec)
-    raise ProblemError(415, Fault("Content-Type", reason), headers={"Accept": f"{JSON}, {PLAIN}"})
+    accepted = {"Accept": ", ".join(offered)}
+    raise ProblemError(415, Fault("Content-Type", reason), headers=accepted)
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytearray:
+async def read_body(
+    request: Request, limit_bytes: int, seconds: float, take: Callable[[int], None]
+) -> bytearray:
     """Read the body, and stop at the limit whether its length was declared or not.
+
+    Parameters
+    ----------
+    seconds
+        Longest that it may take to come.
+    take
+        Told of each part before it is held; it may refuse.
 
     Raises
     ------
     ProblemError
-        413 when it is over the limit.
+        413 when it is over the limit, 408 when it takes too long.
     """
     over = Fault("body", f"it is over the limit of {limit_bytes} bytes")
     declared = request.headers.get("content-length", "")
@@ -145,11 +167,89 @@ async def read_body(request: Request, limit_bytes: int) -> bytearray:
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit_bytes):
         raise ProblemError(413, over)
     body = bytearray()
-    async for chunk in request.stream():
-        if len(body) + len(chunk) > limit_bytes:
-            raise ProblemError(413, over)
-        body += chunk
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > limit_bytes:
+                    raise ProblemError(413, over)
+                take(len(chunk))
+                body += chunk
+    except TimeoutError:
+        reason = f"{len(body)} bytes of it came in {seconds:g} s, and not the end"
+        raise ProblemError(408, Fault("body", reason), headers={"Connection": "close"}) from None
     return body
+
+
+def parse_flags(query: bytes, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Parse the parameters of a request that takes a few.
+
+    Parameters
+    ----------
+    flags
+        What there is, and its value unless it is given: a truth value, a whole number, or
+        a tuple of words of which the first is that.
+
+    Raises
+    ------
+    ProblemError
+        400 when the query cannot be read at all, 422 for names and values that are not
+        among those.
+    """
+    faults: list[Fault] = []
+    values = {name: one[0] if isinstance(one, tuple) else one for name, one in flags.items()}
+    for name, value in _split_query(query, faults).items():
+        place = f"query.{shorten(name)}"
+        known = flags.get(name)
+        if name not in flags:
+            there_are = ", ".join(flags) or "none"
+            faults.append(Fault(place, f"unknown parameter; there are {there_are}"))
+        elif isinstance(known, tuple):
+            if value not in known:
+                faults.append(
+                    Fault(place, f"got {show_value(value)}, expected " + ", ".join(known))
+                )
+            values[name] = value
+        elif isinstance(known, bool):
+            values[name] = _TRUTH.get(value.lower())
+            if values[name] is None:
+                faults.append(Fault(place, f"got {show_value(value)}, expected true or false"))
+        elif re.fullmatch("[0-9]{1,6}", value):
+            values[name] = int(value)
+        else:
+            faults.append(Fault(place, f"got {show_value(value)}, expected 0 to 999999"))
+    if faults:
+        raise ProblemError(422, *faults)
+    return values
+
+
+def parse_collection(body: bytes | bytearray) -> tuple[Options, float | None]:
+    """Parse what a collection is made with: options, and seconds or None.
+
+    Raises
+    ------
+    ProblemError
+        400 when the body is not JSON, 422 for what cannot be used.
+    """
+    fields = parse_object(body) if body.strip() else {}
+    faults = [
+        Fault(shorten(name), "unknown field; there are " + ", ".join(_COLLECTION_FIELDS))
+        for name in fields
+        if name not in _COLLECTION_FIELDS
+    ]
+    given = fields.get("options", {})
+    if not isinstance(given, dict):
+        faults.append(Fault("options", f"got {name_type(given)}, expected an object"))
+        given = {}
+    options = build_options({}, given, faults)
+    ttl = fields.get("ttl")
+    is_number = isinstance(ttl, int | float) and not isinstance(ttl, bool)
+    if ttl is not None and not (is_number and 0 < ttl <= MOST_TTL):
+        reason = f"got {show_value(ttl)}, expected seconds over 0 and up to {MOST_TTL}, or null"
+        faults.append(Fault("ttl", reason))
+    if faults:
+        raise ProblemError(422, *faults)
+    assert options is not None
+    return options, ttl
 
 
 def parse_cleaning(body: bytes | bytearray, form: BodyForm, query: bytes) -> Cleaning:
@@ -170,7 +270,7 @@ def parse_cleaning(body: bytes | bytearray, form: BodyForm, query: bytes) -> Cle
     faults: list[Fault] = []
     query_options, query_document = _parse_query(query, faults)
     fields: Mapping[str, Any] = (
-        _parse_json(body)
+        parse_object(body)
         if form.media_type == JSON
         else {"text": _decode(body, form.codec, "body")}
     )
@@ -181,20 +281,20 @@ def parse_cleaning(body: bytes | bytearray, form: BodyForm, query: bytes) -> Cle
     ]
     text = fields.get("text")
     if not isinstance(text, str):
-        reason = f"got {_name_type(text)}, expected a string" if "text" in fields else "missing"
+        reason = f"got {name_type(text)}, expected a string" if "text" in fields else "missing"
         faults.append(Fault("text", reason))
     document = fields.get("document", query_document)
     if not isinstance(document, str) or not 1 <= len(document) <= DOCUMENT_ID_CHARS:
-        given = f"{len(document)} of them" if isinstance(document, str) else _name_type(document)
+        given = f"{len(document)} of them" if isinstance(document, str) else name_type(document)
         place = "document" if "document" in fields else "query.document"
         reason = f"got {given}, expected a string of 1 to {DOCUMENT_ID_CHARS} characters"
         faults.append(Fault(place, reason))
     body_options = fields.get("options", {})
     if not isinstance(body_options, dict):
-        reason = f"got {_name_type(body_options)}, expected an object"
+        reason = f"got {name_type(body_options)}, expected an object"
         faults.append(Fault("options", reason))
         body_options = {}
-    options = _build_options(query_options, body_options, faults)
+    options = build_options(query_options, body_options, faults)
     if faults:
         raise ProblemError(422, *faults)
     assert isinstance(text, str)
@@ -203,20 +303,26 @@ def parse_cleaning(body: bytes | bytearray, form: BodyForm, query: bytes) -> Cle
     return Cleaning(text, options, document)
 
 
-def _parse_json(body: bytes | bytearray) -> dict[str, Any]:
+def parse_object(body: bytes | bytearray) -> dict[str, Any]:
+    """Parse a body that is a JSON object; `ProblemError` 400 or 422 when it is none."""
+    value = parse_json(body, "body")
+    if not isinstance(value, dict):
+        raise ProblemError(422, Fault("body", f"got {name_type(value)}, expected an object"))
+    return value
+
+
+def parse_json(data: bytes | bytearray, field: str) -> Any:
+    """Parse JSON; `ProblemError` 400 with the place when it is none."""
     try:
-        value = orjson.loads(body)
+        return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        if not body:
-            raise ProblemError(400, Fault("body", "it is empty, expected JSON")) from None
+        if not data:
+            raise ProblemError(400, Fault(field, "it is empty, expected JSON")) from None
         # orjson gives no place for what is not UTF-8.
-        _decode(body, "utf_8", "body")
+        _decode(data, "utf_8", field)
         byte = len(error.doc[: error.pos].encode())
         place = f"line {error.lineno}, column {error.colno} (byte {byte})"
-        raise ProblemError(400, Fault("body", f"not JSON: {error.msg} at {place}")) from None
-    if not isinstance(value, dict):
-        raise ProblemError(422, Fault("body", f"got {_name_type(value)}, expected an object"))
-    return value
+        raise ProblemError(400, Fault(field, f"not JSON: {error.msg} at {place}")) from None
 
 
 def _decode(data: bytes | bytearray, codec: str, field: str) -> str:
@@ -230,6 +336,13 @@ def _decode(data: bytes | bytearray, codec: str, field: str) -> str:
 
 def _parse_query(query: bytes, faults: list[Fault]) -> tuple[dict[str, Any], str]:
     """Return options and document of a query, numbers and truth values converted."""
+    values = _split_query(query, faults)
+    document = values.pop("document", _DEFAULT_DOCUMENT)
+    return {name: _convert(name, value) for name, value in values.items()}, document
+
+
+def _split_query(query: bytes, faults: list[Fault]) -> dict[str, str]:
+    """Return the parameters of a query; what is given twice is a fault."""
     try:
         pairs = parse_qsl(
             query.decode(), keep_blank_values=True, errors="strict", max_num_fields=100
@@ -245,15 +358,14 @@ def _parse_query(query: bytes, faults: list[Fault]) -> tuple[dict[str, Any], str
             for name in values
             if names.count(name) > 1
         ]
-    document = values.pop("document", _DEFAULT_DOCUMENT)
-    return {name: _convert(name, value) for name, value in values.items()}, document
+    return values
 
 
 def _convert(option: str, value: str) -> object:
     """Convert a parameter to its option's type; what does not convert is refused as it is."""
     kind = _OPTION_TYPES.get(option, str)
     if kind is bool:
-        return {"true": True, "1": True, "false": False, "0": False}.get(value.lower(), value)
+        return _TRUTH.get(value.lower(), value)
     if kind is int and re.fullmatch(r"-?[0-9]{1,18}", value):
         return int(value)
     if kind is float and re.fullmatch(r"-?[0-9.]{1,30}(e-?[0-9]{1,3})?", value):
@@ -264,7 +376,7 @@ def _convert(option: str, value: str) -> object:
     return value
 
 
-def _build_options(
+def build_options(
     query: Mapping[str, Any], body: Mapping[str, Any], faults: list[Fault]
 ) -> Options | None:
     """Build options of which the body's win, or say of each that is wrong what is."""
@@ -274,7 +386,7 @@ def _build_options(
     for prefix, values in (("query", query), ("options", body)):
         for name, value in values.items():
             if isinstance(value, dict | list):
-                reason = f"got {_name_type(value)}, expected a single value"
+                reason = f"got {name_type(value)}, expected a single value"
                 faults.append(Fault(f"{prefix}.{shorten(name)}", reason))
     if len(faults) > count:
         return None
@@ -317,7 +429,7 @@ def _parse_media_range(part: str) -> tuple[str, float]:
     return media_type, float(quality) if re.fullmatch(r"[01](\.[0-9]{0,3})?", quality) else 0.0
 
 
-def _name_type(value: object) -> str:
+def name_type(value: object) -> str:
     """Name the JSON type of a value."""
     if value is None or isinstance(value, bool):
         return str(orjson.dumps(value), "ascii")

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     """Largest body of a request that is read whole; a stream of lines may be longer."""
 
     document_limit_bytes: _Count = 8 * 2**20
-    """Largest document of a collection, its line of JSON included."""
+    """Largest document of a collection, as a line of JSON."""
 
     batch_limit_documents: _Count = 10_000
     """Most documents in one JSON array; a stream of lines may have more."""
@@ -69,7 +69,16 @@ class Settings(BaseSettings):
     """A body over this size is large: large ones together leave one thread to the small."""
 
     queue_requests: _Count = 64
-    """Requests that wait for a thread; one more is answered 429."""
+    """Requests that wait for a thread or a commit; one more is answered 429."""
+
+    stream_count: _Count = 16
+    """Streams of lines at the same time; one more is answered 429."""
+
+    held_bytes: _Count = 2**29
+    """Most bytes of bodies that are held at the same time; over it the answer is 429."""
+
+    open_collections: _Count = 64
+    """Collections that are kept open; of more, the one that was used least lately is closed."""
 
     request_seconds: _Seconds = 60.0
     """Longest that a request waits and is read; work that was begun is ended."""

@@ -1,7 +1,6 @@
 """The service: what each request gets, down to the last header that matters."""
 
 import asyncio
-import dataclasses
 import json
 import os
 import re
@@ -24,10 +23,11 @@ from dedup.documents import FileError
 from dedup.errors import DedupError
 from service import app as service_app
 from service import schemas
-from service.app import Workers, create_app, write_pieces
+from service.app import create_app, write_pieces
 from service.problems import STATUSES, find_fault, find_status
 from service.requests import choose_answer_type
 from service.settings import Settings
+from service.workers import Workers
 
 ROOT = Path(__file__).parent.parent
 JSON = {"Content-Type": "application/json"}
@@ -571,7 +571,7 @@ AFTER_WARM_UP = """
 import sys
 from pathlib import Path
 from dedup import Options, clean
-from service.app import warm_up
+from service.workers import warm_up
 
 def count_signatures():
     return {
@@ -612,7 +612,7 @@ def test_no_kernel_is_compiled_after_the_warm_up() -> None:
 
 def test_small_texts_pass_large_ones() -> None:
     async def run() -> list[str]:
-        workers = Workers(2, large_body_bytes=10)
+        workers = Workers(Settings(threads=2, large_body_bytes=10))
         done: list[str] = []
         gate = threading.Event()
 
@@ -635,9 +635,9 @@ def test_small_texts_pass_large_ones() -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="threads: got 0"):
+    with pytest.raises(ValueError, match="threads\n  Input should be greater than"):
         Settings(threads=0)
-    assert dataclasses.replace(Settings(), threads=3).body_limit_bytes == 32 * 2**20
+    assert Settings(threads=3).body_limit_bytes == 32 * 2**20
 
 
 @pytest.fixture(scope="module")
