@@ -445,7 +445,7 @@ STATS_ANSWER: dict[str, Any] = {
     "units": 4,
     "duplicates": 1,
     "chars": 215,
-    "postings": 48,
+    "postings": 46,
     "bands": 17,
     "bytes": 139264,
     "ttl": 2_592_000,
