@@ -1,9 +1,11 @@
 """The service's collections: what is put in, found, forgotten and refused."""
 
 import asyncio
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -15,7 +17,6 @@ from test_service import JSON, PLAIN, Client, check_problem
 
 from dedup import Options, OutputError, clean_documents
 from dedup.index.index import Index
-from service import collections as service_collections
 from service import schemas
 from service.app import create_app
 from service.settings import Settings
@@ -392,9 +393,9 @@ def test_lines_are_answered_while_they_come(settings: Settings) -> None:
                 await client.put(NEWS)
             answered: asyncio.Queue[bytes] = asyncio.Queue()
             lines = iter([line("a", FERRY), line("b", FERRY), line("c", KEPT)])
-            seen = []
+            seen: list[bytes] = []
 
-            async def receive() -> dict[str, Any]:
+            async def receive() -> MutableMapping[str, Any]:
                 if seen or not answered.empty():
                     # The next line comes when the one before it was answered.
                     seen.append(await answered.get())
@@ -406,7 +407,7 @@ def test_lines_are_answered_while_they_come(settings: Settings) -> None:
                     seen.append(b"")
                 return {"type": "http.request", "body": part, "more_body": True}
 
-            async def send(message: dict[str, Any]) -> None:
+            async def send(message: MutableMapping[str, Any]) -> None:
                 if message.get("body"):
                     await answered.put(message["body"])
 
@@ -434,9 +435,7 @@ def test_a_disk_without_room_takes_no_documents_and_is_well_again(
 ) -> None:
     assert client.get("/readyz").json() == {"status": "ok"}
     with monkeypatch.context() as patch:
-        patch.setattr(
-            service_collections.shutil, "disk_usage", lambda _: type("Usage", (), {"free": -1})
-        )
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=-1))
         answer = post(client, {"id": "a", "text": FERRY})
         check_problem(answer, 503, "disk")
         assert answer.headers["retry-after"] == "1"

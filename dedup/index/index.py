@@ -52,7 +52,7 @@ _EXPORTED_AT_ONCE: Final = 256
 
 # A thousand years, and the last second of the year 9999: a time in milliseconds, taken
 # for one in seconds, would make an index forget all.
-_MOST_TTL: Final = 1000 * 366 * 86_400
+MOST_TTL: Final = 1000 * 366 * 86_400
 _LAST_SECOND: Final = 253_402_300_799
 
 # Others write at most so often between a look and the next.
@@ -842,8 +842,8 @@ def _list_spans(records: Iterable[Record]) -> NDArray[np.int64]:
 
 
 def _check_ttl(ttl: object) -> None:
-    if ttl is not None and not (_is_number(ttl) and 0 < ttl <= _MOST_TTL):
-        raise OptionsError("ttl", ttl, f"a number of seconds, over 0 and at most {_MOST_TTL}")
+    if ttl is not None and not (_is_number(ttl) and 0 < ttl <= MOST_TTL):
+        raise OptionsError("ttl", ttl, f"a number of seconds, over 0 and at most {MOST_TTL}")
 
 
 def _check_now(now: object) -> None:
