@@ -26,6 +26,12 @@ _Answer = TypeVar("_Answer")
 # Who is refused waits so long at least, and at most: seconds.
 _LEAST_WAIT, _MOST_WAIT = 1, 60
 
+# So small a body is worked on between two looks at the network, one at a time: it takes 1 to
+# 3 ms. In a thread each of its sixty kernels waits for the event loop's turn to end: the
+# sample article is answered 690 to 750 times a second so, 480 to 510 in one thread, 300 to
+# 430 in two (16 connections).
+_SMALL_BYTES = 8192
+
 # How much the last of the times that were measured counts.
 _LAST_COUNTS = 0.05
 
@@ -108,16 +114,27 @@ class Workers:
         self._free = asyncio.Semaphore(threads)
         self._large_body_bytes = settings.large_body_bytes
         self._room_for_large = asyncio.Semaphore(threads - 1)
+        self._lane = asyncio.Lock()
         self._seconds = settings.request_seconds
 
     async def run(self, size_bytes: int, work: Callable[..., _Answer], *given: Any) -> _Answer:
-        """Do work on a body of this size in a thread, and return what it returns.
+        """Do work on a body of this size, and return what it returns.
 
         Raises
         ------
         ProblemError
             429 when too many wait, or the time is up before there was a thread.
         """
+        if size_bytes <= _SMALL_BYTES:
+            with self.queue.wait():
+                await self._lane.acquire()
+            try:
+                # Whoever is ready is served before: a health check waits for one of these.
+                await asyncio.sleep(0)
+                with self.queue.measure():
+                    return work(*given)
+            finally:
+                self._lane.release()
         async with self._taken(size_bytes > self._large_body_bytes):
             with self.queue.measure():
                 return await asyncio.get_running_loop().run_in_executor(self._pool, work, *given)

@@ -612,7 +612,7 @@ def test_no_kernel_is_compiled_after_the_warm_up() -> None:
 
 def test_small_texts_pass_large_ones() -> None:
     async def run() -> list[str]:
-        workers = Workers(Settings(threads=2, large_body_bytes=10))
+        workers = Workers(Settings(threads=2, large_body_bytes=10_000))
         done: list[str] = []
         gate = threading.Event()
 
@@ -621,10 +621,10 @@ def test_small_texts_pass_large_ones() -> None:
                 gate.wait(30)
             done.append(name)
 
-        large = [asyncio.create_task(workers.run(11, work, f"large {i}")) for i in range(3)]
+        large = [asyncio.create_task(workers.run(10_001, work, f"large {i}")) for i in range(3)]
         try:
             await asyncio.sleep(0)
-            await workers.run(10, work, "small")
+            await workers.run(10_000, work, "small")
         finally:
             gate.set()
         await asyncio.gather(*large)
