@@ -639,14 +639,198 @@ def restore(
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Settings as TOML; DEDUP_CONFIG names one too."),
+    ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of the collections, or postgresql://user@host/database; none are "
+            "kept unless given."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of jobs, snapshots and replicas; that of the collections unless given."
+        ),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port to listen on; 0 takes a free one, and the log names it. [8000]"),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that answer. [1]")] = None,
+    keys: Annotated[
+        str | None,
+        typer.Option(help="File of the API keys, made by `dedup keys`; who has none is refused."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Texts that are worked on at the same time. [all cores]")
+    ] = None,
+    body_limit_bytes: Annotated[
+        int | None,
+        typer.Option(
+            help="Largest body of a request that is read whole; a stream of lines may be "
+            "longer. [33554432]"
+        ),
+    ] = None,
+    document_limit_bytes: Annotated[
+        int | None,
+        typer.Option(help="Largest document of a collection, as a line of JSON. [8388608]"),
+    ] = None,
+    batch_limit_documents: Annotated[
+        int | None,
+        typer.Option(
+            help="Most documents in one JSON array; a stream of lines may have more. [10000]"
+        ),
+    ] = None,
+    large_body_bytes: Annotated[
+        int | None,
+        typer.Option(
+            help="A body over this size is large: large ones together leave one thread to "
+            "the small. [262144]"
+        ),
+    ] = None,
+    queue_requests: Annotated[
+        int | None,
+        typer.Option(
+            help="Requests that wait for a thread or a commit; one more is answered 429. [64]"
+        ),
+    ] = None,
+    stream_count: Annotated[
+        int | None,
+        typer.Option(help="Streams of lines at the same time; one more is answered 429. [16]"),
+    ] = None,
+    held_bytes: Annotated[
+        int | None,
+        typer.Option(
+            help="Most bytes of bodies that are held at the same time; over it the answer "
+            "is 429. [536870912]"
+        ),
+    ] = None,
+    open_collections: Annotated[
+        int | None,
+        typer.Option(
+            help="Collections that are kept open; of more, the one that was used least "
+            "lately is closed. [64]"
+        ),
+    ] = None,
+    request_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Longest that a request waits and is read; work that was begun is ended. [60]"
+        ),
+    ] = None,
+    job_limit_bytes: Annotated[
+        int | None, typer.Option(help="Largest upload of a job. [1073741824]")
+    ] = None,
+    job_unpacked_bytes: Annotated[
+        int | None, typer.Option(help="Most bytes that an upload unpacks to. [8589934592]")
+    ] = None,
+    job_ratio: Annotated[
+        int | None,
+        typer.Option(
+            help="Most bytes that a packed byte of an upload unpacks to, over all of it. [200]"
+        ),
+    ] = None,
+    job_count: Annotated[
+        int | None, typer.Option(help="Jobs that wait or run; one more is answered 429. [32]")
+    ] = None,
+    job_keep_seconds: Annotated[
+        float | None, typer.Option(help="How long a finished job and its result stay. [604800]")
+    ] = None,
+    disk_reserve_bytes: Annotated[
+        int | None,
+        typer.Option(
+            help="Room on the disk under which the service is not ready and takes no "
+            "documents. [268435456]"
+        ),
+    ] = None,
+    shutdown_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Longest that what is in flight is waited for when the service is stopped. [30]"
+        ),
+    ] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None,
+        typer.Option(help="Least that is logged. [info]"),
+    ] = None,
+    log_format: Annotated[
+        Literal["json", "text"] | None, typer.Option(help="How log lines are written. [json]")
+    ] = None,
+    access_log: Annotated[
+        bool | None,
+        typer.Option(help="Whether each request is logged, and not only the failed. [false]"),
+    ] = None,
+    telemetry: Annotated[
+        bool | None,
+        typer.Option(
+            help="Whether traces and metrics go to the OpenTelemetry collector of "
+            "OTEL_EXPORTER_OTLP_*. [false]"
+        ),
+    ] = None,
 ) -> None:
-    """Answer over HTTP: POST /v1/clean, GET /livez, GET /openapi.json."""
-    with _told_of_compilation():
-        from service.app import serve as serve_http
+    """Answer over HTTP: clean texts, keep collections, run jobs; /docs says how.
 
-        serve_http(host, port)
+    Each setting can be given by a variable of the environment, too: DEDUP_ and its name in
+    capitals, such as DEDUP_QUEUE_REQUESTS. A flag wins, then the environment, then the file.
+    """
+    flags = dict(locals())
+    with _told_of_compilation():
+        from service.server import serve as serve_http
+        from service.settings import load_settings
+
+        serve_http(load_settings(flags.pop("config"), flags))
+
+
+keys_app = typer.Typer(help="Keep the API keys of the service in a file.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+
+_KeyFile = Annotated[str, typer.Argument(metavar="FILE", help="The file of keys.")]
+_KeyName = Annotated[str, typer.Argument(metavar="NAME", help="What the key is called.")]
+
+
+@keys_app.command("create")
+def keys_create(
+    path: _KeyFile,
+    name: _KeyName,
+    read_only: Annotated[bool, typer.Option("--read-only", help="It changes nothing.")] = False,
+    collection: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="It is for this collection alone.")
+    ] = None,
+) -> None:
+    """Make a key and print it: this once, since the file has its hash alone."""
+    from pathlib import Path
+
+    from service.keys import create_key
+
+    print(create_key(Path(path), name, read_only, collection or ()))
+
+
+@keys_app.command("list")
+def keys_list(path: _KeyFile) -> None:
+    """List the keys by name, and what they may do."""
+    from pathlib import Path
+
+    from service.keys import read_keys
+
+    for key in read_keys(Path(path)):
+        rights = "reads" if key.read_only else "reads and writes"
+        bound = "all collections" if key.collections is None else ", ".join(key.collections)
+        print(f"{key.name}  {rights}  {bound}  since {key.created or 'some time'}")
+
+
+@keys_app.command("remove")
+def keys_remove(path: _KeyFile, name: _KeyName) -> None:
+    """Take a key out; a service that runs refuses it from the next second on."""
+    from pathlib import Path
+
+    from service.keys import remove_key
+
+    remove_key(Path(path), name)
 
 
 index_app = typer.Typer(

@@ -5,8 +5,8 @@ The event loop reads and writes; threads of their own parse, clean, put in and s
 load.
 """
 
-import gc
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -14,31 +14,40 @@ from urllib.parse import unquote
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import dedup
 from dedup.pipeline import clean
 from dedup.results import Duplicate, Result
 from service import schemas
-from service.collections import Collection, Collections
+from service.collections import Collection, Collections, check_disk
 from service.documents import Lines, Refusal, Row, Wish, parse_document, put
+from service.jobs import KINDS, Job, Jobs
+from service.keys import Key, Keys
+from service.logs import Observed
+from service.metrics import Metrics
 from service.problems import HANDLERS, Fault, ProblemError
 from service.requests import (
     PLAIN,
     BodyForm,
     choose_answer_type,
+    choose_media_type,
     name_type,
     parse_cleaning,
     parse_collection,
     parse_flags,
     parse_json,
+    parse_options,
     read_body,
     read_body_form,
 )
-from service.schemas import JSON, LINES
+from service.schemas import EVENTS, JSON, LINES
 from service.settings import Settings
+from service.telemetry import set_up_telemetry
 from service.workers import Queue, Room, Workers, warm_up
 
 _Row = TypeVar("_Row")
@@ -112,22 +121,42 @@ class Service:
         self.workers = Workers(settings)
         self._room = Room(settings.held_bytes)
         self._streams = Queue(settings.stream_count, settings.stream_count)
-        self._kept = Collections(settings, self.workers, self._count) if settings.index else None
+        self._keys = Keys(settings.keys) if settings.keys else None
+        self.metrics = Metrics(self._size, self._count_jobs)
+        count = self.metrics.count_results
+        self._kept = Collections(settings, self.workers, count) if settings.index else None
+        data = self._kept.data if self._kept else settings.data
+        self._jobs = (
+            Jobs(data / "jobs", settings, partial(check_disk, data, settings)) if data else None
+        )
 
     async def start(self) -> None:
         """Compile, and open what there is."""
         await self.workers.run(0, warm_up)
         if self._kept:
             await self._kept.start()
+        if self._jobs:
+            self._jobs.start()
 
     async def stop(self) -> None:
         """Close all, after what is being done."""
+        if self._jobs:
+            await self._jobs.stop()
         if self._kept:
             await self._kept.stop()
         self.workers.stop()
 
-    def _count(self, results: Sequence[Result]) -> None:
-        """Count what was committed."""
+    def _size(self) -> Mapping[str, Mapping[str, int]]:
+        return self._kept.sizes() if self._kept else {}
+
+    def _count_jobs(self) -> Mapping[str, int]:
+        return self._jobs.count() if self._jobs else {}
+
+    def _find_jobs(self) -> Jobs:
+        if self._jobs is None:
+            reason = "this service does none: it was started without --index and without --data"
+            raise ProblemError(404, Fault("jobs", reason))
+        return self._jobs
 
     def _collections(self) -> Collections:
         if self._kept is None:
@@ -135,15 +164,20 @@ class Service:
             raise ProblemError(404, Fault("name", reason))
         return self._kept
 
-    def authorise(self, request: Request, collection: str | None, *, writes: bool) -> str | None:
-        """Return the name of the key of a request, or None where there are no keys.
+    def authorise(self, request: Request, collection: str | None, *, writes: bool) -> Key | None:
+        """Return the key of a request, or None where there are no keys.
 
         Raises
         ------
         ProblemError
             401 for no key or an unknown one, 403 for one that may not do this.
         """
-        return None
+        if self._keys is None:
+            return None
+        key = self._keys.find(request.headers.get("authorization"))
+        request.scope["dedup.key"] = key.name
+        key.check(collection, writes=writes)
+        return key
 
     async def clean_text(self, request: Request) -> Response:
         """Take the repeated passages out of a text and say where they stood."""
@@ -175,9 +209,11 @@ class Service:
 
     async def list_collections(self, request: Request) -> Response:
         """List the collections that the key may see."""
-        self.authorise(request, None, writes=False)
+        key = self.authorise(request, None, writes=False)
         parse_flags(request.scope["query_string"], {})
         names = await self._collections().names()
+        if key and key.collections is not None:
+            names = [name for name in names if name in key.collections]
         return _answer({"collections": [{"name": name} for name in names]})
 
     async def make_collection(self, request: Request) -> Response:
@@ -314,6 +350,63 @@ class Service:
         async with self._collections().using(name) as collection:
             yield collection
 
+    async def submit_job(self, request: Request) -> Response:
+        """Take a corpus that is to be cleaned; it is done beside the requests."""
+        key = self.authorise(request, None, writes=True)
+        jobs = self._find_jobs()
+        form = read_body_form(request, tuple(KINDS))
+        options = parse_options(request.scope["query_string"])
+        owner = key.name if key else None
+        job = await jobs.receive(KINDS[form.media_type], request.stream(), options, owner)
+        headers = {"Location": f"/v1/jobs/{job.id}"}
+        return _answer(jobs.describe(job), 202, headers)
+
+    async def list_jobs(self, request: Request) -> Response:
+        """List the jobs of the key, the oldest first."""
+        owner = self._find_owner(request, writes=False)
+        jobs = self._find_jobs()
+        found = await asyncio.to_thread(jobs.list, owner)
+        return _answer({"jobs": [jobs.describe(job) for job in found]})
+
+    async def show_job(self, request: Request) -> Response:
+        """Say how far a job is; as events until it has ended, where those are accepted."""
+        job = self._find_job(request, writes=False)
+        jobs = self._find_jobs()
+        accepted = ",".join(request.headers.getlist("accept"))
+        if choose_media_type(accepted, (JSON, EVENTS)) == EVENTS:
+            headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+            return StreamingResponse(jobs.follow(job), headers=headers, media_type=EVENTS)
+        return _answer(jobs.describe(job))
+
+    async def job_result(self, request: Request) -> Response:
+        """Give the cleaned files of a job, packed as they came."""
+        job = self._find_job(request, writes=False)
+        path = self._find_jobs().result(job)
+        media_type = next(name for name, kind in KINDS.items() if kind == job.kind)
+        return FileResponse(path, media_type=media_type, filename=f"{job.id}.{job.kind}")
+
+    async def job_map(self, request: Request) -> Response:
+        """Give the map of a job, as JSON Lines."""
+        job = self._find_job(request, writes=False)
+        path = self._find_jobs().map(job)
+        return FileResponse(path, media_type=LINES, filename=f"{job.id}.map.jsonl")
+
+    async def cancel_job(self, request: Request) -> Response:
+        """Stop a job, and remove all that there is of it."""
+        job = self._find_job(request, writes=True)
+        await asyncio.to_thread(self._find_jobs().cancel, job)
+        return Response(status_code=204)
+
+    def _find_job(self, request: Request, *, writes: bool) -> Job:
+        owner = self._find_owner(request, writes=writes)
+        return self._find_jobs().find(request.path_params["id"], owner)
+
+    def _find_owner(self, request: Request, *, writes: bool) -> str | None:
+        """Return whose jobs a request may see; None for those of all."""
+        key = self.authorise(request, None, writes=writes)
+        parse_flags(request.scope["query_string"], {})
+        return key.name if key and (key.read_only or key.collections is not None) else None
+
     async def report_life(self, request: Request) -> Response:
         """Answer while the process lives, whatever it is doing."""
         return Response(b'{"status":"ok"}', media_type=JSON)
@@ -322,7 +415,29 @@ class Service:
         """Say whether documents can be taken: the index is there, and room on the disk."""
         if self._kept:
             await self._kept.check_ready()
+        elif self._jobs:
+            await asyncio.to_thread(self._jobs.check_disk)
         return Response(b'{"status":"ok"}', media_type=JSON)
+
+    async def report_metrics(self, request: Request) -> Response:
+        """Give the metrics for Prometheus; to keys that are for all collections."""
+        key = self.authorise(request, None, writes=False)
+        if key and key.collections is not None:
+            raise ProblemError(403, Fault("Authorization", "this key is not for all collections"))
+        # Figures of collections are looked up on the disk.
+        written, media_type = await asyncio.to_thread(self.metrics.write)
+        return Response(written, media_type=media_type)
+
+    async def show_page(self, request: Request) -> Response:
+        """Show the description as a page."""
+        assets = "/docs/assets"
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="dedup",
+            swagger_js_url=f"{assets}/swagger-ui-bundle.js",
+            swagger_css_url=f"{assets}/swagger-ui.css",
+            swagger_favicon_url=f"{assets}/favicon.png",
+        )
 
 
 def _read_id(request: Request) -> str:
@@ -349,11 +464,11 @@ class _Segments:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         raw: bytes = scope.get("raw_path") or b""
-        if b"%2f" in raw.lower():
+        if b"%2f" in raw.lower() and scope["type"] == "http":
             parts = raw.partition(b"?")[0].decode("latin-1").split("/")
             # Which segment it is in is all that routing needs to know.
             decoded = (unquote(part, errors="replace").replace("/", "\ufffd") for part in parts)
-            scope = {**scope, "path": "/".join(decoded)}
+            scope["path"] = "/".join(decoded)
         await self._app(scope, receive, send)
 
 
@@ -385,8 +500,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers=HANDLERS,
+        telemetry=set_up_telemetry(service.settings.telemetry),
     )
     app.add_middleware(_Segments)
+    app.add_middleware(
+        Observed,
+        metrics=service.metrics,
+        queue=service.workers.queue,
+        access_log=service.settings.access_log,
+    )
+    app.add_route("/docs", service.show_page, include_in_schema=False)
+    app.mount("/docs/assets", StaticFiles(packages=[("fastapi_offline", "static")]))
     for operation in schemas.operations():
         app.add_api_route(
             operation.path,
@@ -408,34 +532,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 routes=app.routes,
             )
             app.openapi_schema["components"] = {"schemas": schemas.component_schemas()}
+            for operation in schemas.operations():
+                shown = app.openapi_schema["paths"][operation.path][operation.method.lower()]
+                # The framework leaves out what is null, also in examples.
+                shown["responses"] = {str(key): one for key, one in operation.responses.items()}
+                shown.update(operation.extra)
         return app.openapi_schema
 
     app.openapi = describe  # type: ignore[method-assign]
     return app
-
-
-def serve(host: str = "127.0.0.1", port: int = 8000, settings: Settings | None = None) -> None:
-    """Serve until told to stop; requests in flight are answered first.
-
-    Parameters
-    ----------
-    port
-        0 takes a free one; the log names it.
-    """
-    import uvicorn
-
-    # The rows of a large map are a million objects without a cycle among them, and a full
-    # collection holds every thread: beside a text of 31 MB with a million duplicates the
-    # p99 of small ones was 0.36 s with Python's own thresholds, 0.07 s with these.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    settings = settings or Settings()
-    uvicorn.run(
-        create_app(settings),
-        host=host,
-        port=port,
-        lifespan="on",
-        access_log=settings.access_log,
-        server_header=False,
-        timeout_graceful_shutdown=30,
-    )

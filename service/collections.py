@@ -29,7 +29,7 @@ from service.problems import Fault, ProblemError
 from service.settings import Settings
 from service.workers import Queue, Workers
 
-_log = logging.getLogger("uvicorn.error")
+_log = logging.getLogger("dedup.service")
 
 IfExists = Literal["error", "skip", "replace"]
 Document = tuple[str, str]
@@ -287,7 +287,7 @@ class Collections:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(str(self._folder), error.strerror or str(error)) from error
-        self._reserve_bytes = settings.disk_reserve_bytes
+        self._settings = settings
         self._most_open = settings.open_collections
         self._commits = ThreadPoolExecutor(max(2, settings.threads), "commit")
         self._beside = ThreadPoolExecutor(2, "open")
@@ -326,10 +326,7 @@ class Collections:
         ProblemError
             503.
         """
-        free = shutil.disk_usage(self.data).free
-        if free < self._reserve_bytes:
-            reason = f"{free} bytes are free on it, {self._reserve_bytes} are kept free"
-            raise _unavailable("disk", reason)
+        check_disk(self.data, self._settings)
 
     async def check_ready(self) -> None:
         """Look whether documents can be taken now.
@@ -566,6 +563,20 @@ class _MissingError(ProblemError):
 
     def __init__(self, name: str) -> None:
         super().__init__(404, Fault("name", f"there is no collection {name}"))
+
+
+def check_disk(folder: Path, settings: Settings) -> None:
+    """Refuse to write where there is less room than is kept free.
+
+    Raises
+    ------
+    ProblemError
+        503.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < settings.disk_reserve_bytes:
+        reason = f"{free} bytes are free on it, {settings.disk_reserve_bytes} are kept free"
+        raise _unavailable("disk", reason)
 
 
 def check_name(name: str) -> None:

@@ -22,7 +22,7 @@ from service.problems import Fault, ProblemError
 from service.requests import name_type, parse_json
 from service.schemas import ID_BYTES, LINES
 
-_log = logging.getLogger("uvicorn.error")
+_log = logging.getLogger("dedup.service")
 
 # Rows that are put in together.
 _ROWS_AT_ONCE: Final = 500

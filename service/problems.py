@@ -27,8 +27,7 @@ from dedup.errors import (
     TextError,
 )
 
-# uvicorn's own log: the only one that is set up wherever the service runs.
-_log = logging.getLogger("uvicorn.error")
+_log = logging.getLogger("dedup.service")
 
 MEDIA_TYPE = "application/problem+json"
 

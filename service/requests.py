@@ -72,9 +72,7 @@ class BodyForm(NamedTuple):
 
 
 def choose_answer_type(accept: str) -> str:
-    """Choose between JSON and plain text by the Accept header.
-
-    The higher quality wins, then the range that is more specific, then JSON.
+    """Choose between JSON and plain text by the Accept header; see `choose_media_type`.
 
     Raises
     ------
@@ -88,12 +86,26 @@ def choose_answer_type(accept: str) -> str:
     >>> choose_answer_type("text/plain, */*")
     'text/plain'
     """
+    return choose_media_type(accept, (JSON, PLAIN))
+
+
+def choose_media_type(accept: str, offers: Sequence[str]) -> str:
+    """Choose what is answered by the Accept header.
+
+    The higher quality wins, then the range that is more specific, then what is offered
+    first.
+
+    Raises
+    ------
+    ProblemError
+        406 when none is acceptable.
+    """
     if not accept.strip():
-        return JSON
+        return offers[0]
     ranges = [_parse_media_range(part) for part in accept.split(",")]
     best = (0.0, 0)
     chosen = None
-    for offered in (JSON, PLAIN):
+    for offered in offers:
         family = offered.split("/", maxsplit=1)[0] + "/*"
         specificities = {offered: 3, family: 2, "*/*": 1}
         matches = [
@@ -105,7 +117,7 @@ def choose_answer_type(accept: str) -> str:
                 best = (quality, specificity)
                 chosen = offered
     if chosen is None:
-        reason = f"got {shorten(accept)}, can answer in {JSON} or {PLAIN}"
+        reason = f"got {shorten(accept)}, can answer in " + " or ".join(offers)
         raise ProblemError(406, Fault("Accept", reason))
     return chosen
 
@@ -220,6 +232,24 @@ def parse_flags(query: bytes, flags: Mapping[str, Any]) -> dict[str, Any]:
     if faults:
         raise ProblemError(422, *faults)
     return values
+
+
+def parse_options(query: bytes) -> Options:
+    """Parse a query that is options alone.
+
+    Raises
+    ------
+    ProblemError
+        400 when it cannot be read at all, 422 when values in it cannot be used.
+    """
+    faults: list[Fault] = []
+    values = _split_query(query, faults)
+    given = {name: _convert(name, value) for name, value in values.items()}
+    options = build_options(given, {}, faults)
+    if faults:
+        raise ProblemError(422, *faults)
+    assert options is not None
+    return options
 
 
 def parse_collection(body: bytes | bytearray) -> tuple[Options, float | None]:

@@ -18,6 +18,7 @@ _DEFAULTS = Options()
 
 JSON = "application/json"
 LINES = "application/x-ndjson"
+EVENTS = "text/event-stream"
 
 # Longest id of a document of a collection: PostgreSQL has no index over 2,700 bytes.
 ID_BYTES = 1024
@@ -261,6 +262,33 @@ class Snapshot(_Model):
     snapshot: str = Field(description="Name of its folder in `snapshots` of the data folder.")
 
 
+class Job(_Model):
+    """A corpus that is cleaned beside the requests."""
+
+    id: str
+    kind: Literal["zip", "tar", "tar.gz", "jsonl"] = Field(description="How it was packed.")
+    bytes: int = Field(ge=0, description="Of the upload.")
+    options: CleanOptions
+    created: float = Field(description="Seconds since 1970.")
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    started: float | None
+    finished: float | None
+    reason: str | None = Field(description="Why it failed.")
+    stage: str | None = Field(description="What is being done.")
+    done: int | None = Field(ge=0, description="How much of this stage.")
+    total: int | None = Field(ge=0, description="Of how much; 0 where that is not known.")
+    unit: str | None = Field(description="Of what.")
+    summary: dict[str, Any] | None = Field(description="Figures of a job that is done.")
+    failures: list[dict[str, Any]] | None = Field(description="What could not be read.")
+    notes: list[str] | None = Field(description="What is to be known of files that were read.")
+
+
+class JobList(_Model):
+    """The jobs that the key may see."""
+
+    jobs: list[Job]
+
+
 class Liveness(_Model):
     """The process answers."""
 
@@ -300,7 +328,7 @@ class Problem(_Model):
 _MODELS = (
     *(CleanRequest, CleanAnswer, CollectionRequest, CollectionAnswer, CollectionList),
     *(Document, DocumentAnswer, RowRefusal, Repeats, CollectionStats, Snapshot),
-    *(Liveness, Problem),
+    *(Job, JobList, Liveness, Problem),
 )
 
 CLEAN_REQUEST: dict[str, Any] = {
@@ -452,6 +480,21 @@ STATS_ANSWER: dict[str, Any] = {
 }
 
 
+JOB_UPLOAD = "".join(
+    f'{{"id": "{one["id"]}", "text": "{one["text"]}"}}\n' for one in (DOCUMENT, DOCUMENTS[0])
+)
+JOB_ANSWER: dict[str, Any] = {
+    "id": "1f2e3d4c5b6a79880716253443526170",
+    "kind": "jsonl",
+    "bytes": len(JOB_UPLOAD),
+    "options": _DEFAULTS.to_mapping(),
+    "created": 1893456000.5,
+    "state": "queued",
+    **dict.fromkeys(["started", "finished", "reason", "stage", "done", "total", "unit"]),
+    **dict.fromkeys(["summary", "failures", "notes"]),
+}
+
+
 class Operation(NamedTuple):
     """A method at a path.
 
@@ -495,6 +538,9 @@ def operations() -> list[Operation]:
                       "Name of a collection.")  # fmt: skip
     id_ = _parameter("id", "path", {"type": "string", "minLength": 1},
                      "Id of a document, percent-encoded: a slash is `%2F`.")  # fmt: skip
+    job = "/v1/jobs/{id}"
+    job_id = _parameter("id", "path", {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+                        "Of the job.")  # fmt: skip
     flags = [
         _parameter("check", "query", {"type": "boolean", "default": False},
                    "Whether nothing is remembered."),
@@ -552,10 +598,27 @@ def operations() -> list[Operation]:
                   _answers(201, "It is there.", Snapshot,
                            {"snapshot": "news-20300101T120000Z-1f2e3d4c"}, 404, 422, 429, 503),
                   {"parameters": [name]}),
+        Operation("submit_job", "POST", "/v1/jobs",
+                  _answers(202, "It waits; `Location` says where it is told of.", Job, JOB_ANSWER,
+                           400, 404, 408, 413, 415, 422, 429, 503), _job_operation()),
+        Operation("list_jobs", "GET", "/v1/jobs",
+                  _answers(200, "The oldest first.", JobList, {"jobs": [JOB_ANSWER]}, 404, 422),
+                  {}),
+        Operation("show_job", "GET", job,
+                  _job_answers(), {"parameters": [job_id]}),
+        Operation("job_result", "GET", f"{job}/result",
+                  _file_answers("The cleaned files, packed as they came.",
+                                "application/octet-stream"), {"parameters": [job_id]}),
+        Operation("job_map", "GET", f"{job}/map",
+                  _file_answers("The map: JSON Lines.", LINES), {"parameters": [job_id]}),
+        Operation("cancel_job", "DELETE", job,
+                  _answers(204, "Nothing is left of it.", None, None, 404, 422),
+                  {"parameters": [job_id]}),
         Operation("report_life", "GET", "/livez",
                   _answers(200, "The process lives.", Liveness, {"status": "ok"}), {}),
         Operation("report_readiness", "GET", "/readyz",
                   _answers(200, "Documents can be taken.", Liveness, {"status": "ok"}, 503), {}),
+        Operation("report_metrics", "GET", "/metrics", _metrics_answers(), {}),
     ]  # fmt: skip
 
 
@@ -589,6 +652,35 @@ def _answers(
         **{kind: problem_answer(_PROBLEMS[kind]) for kind in kinds},
         "default": problem_answer("Any other error."),
     }
+
+
+def _job_operation() -> dict[str, Any]:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    kinds = ("application/zip", "application/x-tar", "application/gzip")
+    lines = {LINES: {"schema": {"type": "string"}, "example": JOB_UPLOAD}}
+    return {
+        "parameters": [one for one in _option_parameters() if one["name"] != "document"],
+        "requestBody": {"required": True, "content": {**dict.fromkeys(kinds, binary), **lines}},
+    }
+
+
+def _job_answers() -> dict[int | str, dict[str, Any]]:
+    found = _answers(200, "How far it is; or events of the same, named `job`, until it has ended.",
+                     Job, JOB_ANSWER, 404, 406, 422)  # fmt: skip
+    found[200]["content"][EVENTS] = {"schema": {"type": "string"}}
+    return found
+
+
+def _file_answers(description: str, media_type: str) -> dict[int | str, dict[str, Any]]:
+    found = _answers(200, description, None, None, 404, 409, 422)
+    found[200]["content"] = {media_type: {"schema": {"type": "string"}}}
+    return found
+
+
+def _metrics_answers() -> dict[int | str, dict[str, Any]]:
+    found = _answers(200, "Metrics for Prometheus.", None, None, 401)
+    found[200]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    return found
 
 
 def _document_answers() -> dict[int | str, dict[str, Any]]:
@@ -634,21 +726,8 @@ def component_schemas() -> dict[str, Any]:
 
 def _clean_operation() -> dict[str, Any]:
     """Return what the description says of a cleaning's parameters and body."""
-    properties = CleanOptions.model_json_schema()["properties"]
     return {
-        "parameters": [
-            {
-                "name": name,
-                "in": "query",
-                "required": False,
-                "description": f"{schema.get('description', '')} The body's own value wins.",
-                "schema": {k: v for k, v in schema.items() if k not in ("description", "title")},
-            }
-            for name, schema in {
-                **properties,
-                "document": CleanRequest.model_json_schema()["properties"]["document"],
-            }.items()
-        ],
+        "parameters": _option_parameters(),
         "requestBody": {
             "required": True,
             "content": {
@@ -660,6 +739,20 @@ def _clean_operation() -> dict[str, Any]:
             },
         },
     }
+
+
+def _option_parameters() -> list[dict[str, Any]]:
+    properties = CleanOptions.model_json_schema()["properties"]
+    document = CleanRequest.model_json_schema()["properties"]["document"]
+    return [
+        _parameter(
+            name,
+            "query",
+            {key: value for key, value in schema.items() if key not in ("description", "title")},
+            f"{schema.get('description', '')} The body's own value wins.",
+        )
+        for name, schema in {**properties, "document": document}.items()
+    ]
 
 
 def problem_answer(description: str) -> dict[str, Any]:

@@ -6,16 +6,25 @@ environment.
 """
 
 import os
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from dedup.errors import InputError, OptionsError
+
+_PREFIX: Final = "DEDUP_"
+
+# Variables that are no settings.
+_OTHERS: Final = ("config", "key", "settings_json", "bench_envs")
 
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0)]
@@ -31,9 +40,7 @@ class Settings(BaseSettings):
     Attributes are documented where they stand; `dedup serve --help` shows them.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="DEDUP_", extra="forbid", frozen=True, use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     index: str | None = None
     """Folder of the collections, or postgresql://user@host/database; none are kept unless given."""
@@ -125,10 +132,86 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put flags before the environment, and that before the file."""
-        file = os.environ.get("DEDUP_CONFIG")
-        return (
-            init_settings,
-            env_settings,
-            *([TomlConfigSettingsSource(settings_cls, Path(file))] if file else []),
-        )
+        """Take what is given alone; `load_settings` reads the environment and the file."""
+        return (init_settings,)
+
+
+def load_settings(config: str | None, flags: Mapping[str, Any]) -> Settings:
+    """Read the settings: flags, the environment, and a file, which the first have before.
+
+    Parameters
+    ----------
+    config
+        The file, TOML; that of the variable ``DEDUP_CONFIG`` unless given.
+    flags
+        What was given at the start; None where it was not.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read.
+    OptionsError
+        When a setting is unknown or has a value that cannot be used; it says where it came
+        from.
+    """
+    named = config or os.environ.get(f"{_PREFIX}CONFIG")
+    file = Path(named) if named else None
+    in_file: dict[str, Any] = {}
+    if file is not None:
+        try:
+            in_file = tomllib.loads(file.read_text("utf-8"))
+        except OSError as error:
+            raise InputError(str(file), (error.strerror or str(error)).lower()) from None
+        except ValueError as error:
+            raise InputError(str(file), f"is no TOML: {error}") from None
+    given = {name: value for name, value in flags.items() if value is not None}
+    for name in os.environ:
+        short = name.removeprefix(_PREFIX).lower()
+        if name.startswith(_PREFIX) and short not in {*Settings.model_fields, *_OTHERS}:
+            raise OptionsError(name, os.environ[name], "no such variable; `dedup serve --help`")
+
+    class Loaded(Settings):
+        """Settings that come from the environment, too, and from the file."""
+
+        model_config = SettingsConfigDict(env_prefix=_PREFIX)
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            sources = [init_settings, env_settings]
+            if file is not None:
+                sources.append(TomlConfigSettingsSource(settings_cls, file))
+            return tuple(sources)
+
+    try:
+        return Loaded(**given)
+    except ValidationError as error:
+        raise _tell(error, given, in_file) from None
+
+
+def _tell(
+    error: ValidationError, flags: Mapping[str, Any], file: Mapping[str, Any]
+) -> OptionsError:
+    """Say which setting is wrong, and where it came from."""
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    variable = f"{_PREFIX}{name.upper()}"
+    place = name
+    if name in flags:
+        place = f"--{name.replace('_', '-')}"
+    elif variable in os.environ:
+        place = variable
+    elif name in file:
+        place = f"{name} of the file"
+    reason = str(first["msg"])
+    if first["type"] == "extra_forbidden":
+        reason = "one of " + ", ".join(Settings.model_fields)
+    # An address may have a password in it.
+    value = "what was given" if name == "index" else first["input"]
+    return OptionsError(place, value, reason[:1].lower() + reason[1:])

@@ -19,7 +19,7 @@ from dedup.pipeline import clean
 from service.problems import Fault, ProblemError
 from service.settings import Settings
 
-_log = logging.getLogger("uvicorn.error")
+_log = logging.getLogger("dedup.service")
 
 _Answer = TypeVar("_Answer")
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -419,7 +421,6 @@ async def ask(headers: dict[str, str]) -> list[Any]:
     ("method", "path", "status", "allowed"),
     [
         ("GET", "/", 404, None),
-        ("GET", "/docs", 404, None),
         ("POST", "/v1/clean/", 404, None),
         ("GET", "/" + "x" * 10_000, 404, None),
         ("GET", "/v1/clean", 405, "POST"),
@@ -640,21 +641,35 @@ def test_settings_out_of_range_are_refused() -> None:
     assert Settings(threads=3).body_limit_bytes == 32 * 2**20
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
-    """A real server in a process of its own; ends as an operator would end it."""
-    log = tmp_path_factory.mktemp("server") / "log"
-    code = (
-        "from service.app import serve; from service.settings import Settings; "
-        f"serve('127.0.0.1', 0, Settings(body_limit_bytes={LIMIT}))"
-    )
-    with log.open("wb") as sink:
+@dataclass
+class Served:
+    """A server in a process of its own."""
+
+    port: int
+    process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it as an operator would, or worse; return how it ended."""
+        self.process.send_signal(how)
+        return self.process.wait(60)
+
+
+@contextmanager
+def serving(log: Path, *flags: object, **environment: str) -> Iterator[Served]:
+    """Start a server; it is stopped at the end."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith("DEDUP_")}
+    with log.open("ab") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-c", code],
+            [sys.executable, "-m", "dedup", "serve", "--port", "0", *map(str, flags)],
             cwd=ROOT,
             stdout=sink,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=known | {"PYTHONUNBUFFERED": "1"} | environment,
             text=True,
         )
         assert process.stderr is not None
@@ -665,14 +680,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path
                 if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
                     port = int(found[1])
                     break
+            sink.flush()
             assert port, log.read_text()
             copier = threading.Thread(target=lambda: [sink.write(line.encode()) for line in lines])
             copier.start()
-            yield port, log
-            process.send_signal(signal.SIGTERM)
-            code_of_exit = process.wait(60)
-            copier.join()
-    assert code_of_exit in (0, -signal.SIGTERM)
+            try:
+                yield Served(port, process, log)
+            finally:
+                process.terminate()
+                process.wait(60)
+                copier.join()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    log = tmp_path_factory.mktemp("server") / "log"
+    with serving(log, "--body-limit-bytes", LIMIT) as served:
+        yield served.port, log
+        assert served.stop() in (0, -signal.SIGTERM)
     assert "Traceback" not in log.read_text()
 
 

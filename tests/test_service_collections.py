@@ -134,7 +134,7 @@ def test_what_no_collection_is_called_is_not_there(
             method, f"/v1/collections/{name}{rest}", content=b"{}", headers=JSON
         )
         assert answer.status_code == 404
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["collections"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["collections", "jobs"]
 
 
 def test_documents_get_the_rows_of_one_run_however_they_are_sent(client: Client) -> None:

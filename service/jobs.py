@@ -1,0 +1,400 @@
+"""Jobs: uploaded corpora that are cleaned beside the requests, by processes of their own.
+
+A job is a folder: what was uploaded, what is made of it, and a file that says what the job
+is. Of the processes that share the folder of jobs one does them, one job at a time; when it
+ends, another goes on where it was.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from signal import Signals
+from typing import Any, Final, Literal, Self
+from uuid import uuid4
+
+import orjson
+
+from dedup.errors import DedupError, InputError, OutputError
+from dedup.files import write_whole
+from dedup.index.segments import sync_folder
+from dedup.options import Options
+from dedup.runs import MAP_NAME
+from service.job_worker import (
+    DONE,
+    FAILED,
+    JOB,
+    OUT,
+    PROGRESS,
+    REFUSED,
+    UPLOAD,
+    check_upload,
+    name_result,
+)
+from service.problems import Fault, ProblemError
+from service.settings import Settings
+
+_log = logging.getLogger("dedup.service")
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+
+KINDS: Final[Mapping[str, str]] = {
+    "application/zip": "zip",
+    "application/x-tar": "tar",
+    "application/gzip": "tar.gz",
+    "application/x-ndjson": "jsonl",
+}
+
+_ID: Final = re.compile("[0-9a-f]{32}")
+_ENDED: Final = ("done", "failed", "cancelled")
+
+# Between two looks: for a job to do, for the lock, and at how far one is.
+_LOOK_SECONDS: Final = 0.2
+
+# How often a worker that was killed is started again.
+_MOST_TRIES: Final = 2
+
+# A comment in a stream of events, so that nobody takes it for dead.
+_HEARTBEAT_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """An uploaded corpus that is to be cleaned.
+
+    Attributes
+    ----------
+    id
+        Its name: random.
+    kind
+        How it was packed.
+    bytes
+        Of the upload.
+    options
+        What counts as a duplicate.
+    owner
+        Name of the key that made it.
+    state
+        How far it is.
+    created, started, finished
+        Seconds since 1970.
+    reason
+        Why it failed.
+    tries
+        How often it was begun.
+    unpacked_bytes, ratio
+        What it may unpack to.
+    """
+
+    id: str
+    kind: str
+    bytes: int
+    options: Mapping[str, Any]
+    owner: str | None
+    created: float
+    unpacked_bytes: int
+    ratio: int
+    state: State = "queued"
+    started: float | None = None
+    finished: float | None = None
+    reason: str | None = None
+    tries: int = 0
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read it from its folder."""
+        return cls(**orjson.loads((folder / JOB).read_bytes()))
+
+    def write(self, folder: Path) -> None:
+        """Write it into its folder, whole."""
+        write_whole(str(folder / JOB), orjson.dumps(asdict(self)))
+
+
+class Jobs:
+    """The jobs of a folder.
+
+    Parameters
+    ----------
+    folder
+        Where they are; it is made.
+    settings
+        Of them `job_limit_bytes`, `job_unpacked_bytes`, `job_ratio`, `job_count`,
+        `job_keep_seconds` and `request_seconds`.
+    check_disk
+        Raises `ProblemError` when there is no room.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, check_disk: Callable[[], None]) -> None:
+        self._folder, self._settings, self.check_disk = folder, settings, check_disk
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(str(folder), error.strerror or str(error)) from error
+        self._receiving: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Do what there is to do, and what comes."""
+        self._task = asyncio.create_task(self._work())
+
+    async def stop(self) -> None:
+        """Stop; what is being done is gone on with at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def receive(
+        self, kind: str, parts: AsyncIterator[bytes], options: Options, owner: str | None
+    ) -> Job:
+        """Take an upload; the job waits from then on.
+
+        Raises
+        ------
+        ProblemError
+            413 for one that is too large, 422 for one that is no archive of its kind,
+            429 when there are too many jobs, 408 when it takes too long to come.
+        """
+        limits = self._settings
+        waiting = sum(job.state not in _ENDED for job in self.list(None))
+        if waiting + len(self._receiving) >= limits.job_count:
+            reason = f"{waiting} jobs wait or run already"
+            raise ProblemError(429, Fault("jobs", reason), headers={"Retry-After": "30"})
+        await asyncio.to_thread(self.check_disk)
+        name = uuid4().hex
+        folder = self._folder / name
+        self._receiving.add(name)
+        try:
+            folder.mkdir()
+            size = await self._store(folder / UPLOAD, parts)
+            try:
+                await asyncio.to_thread(check_upload, folder / UPLOAD, kind)
+            except InputError as error:
+                raise ProblemError(422, Fault("body", error.reason)) from None
+            job = Job(
+                id=name,
+                kind=kind,
+                bytes=size,
+                options=options.to_mapping(),
+                owner=owner,
+                created=time.time(),
+                unpacked_bytes=limits.job_unpacked_bytes,
+                ratio=limits.job_ratio,
+            )
+            await asyncio.to_thread(job.write, folder)
+            await asyncio.to_thread(sync_folder, self._folder)
+            return job
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                reason = error.strerror or str(error)
+                raise ProblemError(
+                    503, Fault("disk", reason), headers={"Retry-After": "30"}
+                ) from error
+            raise
+        finally:
+            self._receiving.discard(name)
+
+    async def _store(self, path: Path, parts: AsyncIterator[bytes]) -> int:
+        """Write an upload as it comes; return how many bytes it has."""
+        limits = self._settings
+        size = 0
+        with path.open("xb") as file:
+            while True:
+                try:
+                    async with asyncio.timeout(limits.request_seconds):
+                        part = await anext(parts, None)
+                except TimeoutError:
+                    reason = f"nothing of it came for {limits.request_seconds:g} s"
+                    raise ProblemError(408, Fault("body", reason)) from None
+                if part is None:
+                    break
+                size += len(part)
+                if size > limits.job_limit_bytes:
+                    reason = f"it is over the limit of {limits.job_limit_bytes} bytes"
+                    raise ProblemError(413, Fault("body", reason))
+                file.write(part)
+            file.flush()
+            await asyncio.to_thread(os.fsync, file.fileno())
+        return size
+
+    def list(self, owner: str | None) -> list[Job]:
+        """List the jobs of a key, or all; the oldest first."""
+        found = []
+        for entry in self._folder.iterdir():
+            if _ID.fullmatch(entry.name):
+                # It may be received, or removed, just now.
+                with suppress(OSError, ValueError, TypeError):
+                    found.append(Job.read(entry))
+        mine = [job for job in found if owner is None or job.owner == owner]
+        return sorted(mine, key=lambda job: (job.created, job.id))
+
+    def count(self) -> Mapping[str, int]:
+        """Count the jobs in each state."""
+        return Counter(job.state for job in self.list(None))
+
+    def find(self, name: str, owner: str | None) -> Job:
+        """Return a job; `ProblemError` 404 when it is not there, or another key's."""
+        try:
+            if _ID.fullmatch(name):
+                job = Job.read(self._folder / name)
+                if owner is None or job.owner == owner:
+                    return job
+        except OSError:
+            pass
+        raise ProblemError(404, Fault("id", "there is no job with this id"))
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        """Return what is told of a job."""
+        shown = asdict(job)
+        for name in ("owner", "tries", "unpacked_bytes", "ratio"):
+            del shown[name]
+        progress = self._read(job, PROGRESS) if job.state != "queued" else {}
+        done = self._read(job, DONE) if job.state == "done" else {}
+        for name in ("stage", "done", "total", "unit"):
+            shown[name] = progress.get(name)
+        for name in ("summary", "failures", "notes"):
+            shown[name] = done.get(name)
+        return shown
+
+    async def follow(self, job: Job) -> AsyncIterator[bytes]:
+        """Yield what is told of a job as server-sent events, until it has ended."""
+        before, last = b"", time.monotonic()
+        while True:
+            try:
+                job = self.find(job.id, None)
+            except ProblemError:
+                job = replace(job, state="cancelled")
+            shown = orjson.dumps(self.describe(job))
+            if shown != before:
+                before, last = shown, time.monotonic()
+                yield b"event: job\ndata: " + shown + b"\n\n"
+            elif time.monotonic() - last > _HEARTBEAT_SECONDS:
+                last = time.monotonic()
+                yield b": it goes on\n\n"
+            if job.state in _ENDED:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def result(self, job: Job) -> Path:
+        """Return the file of the result; `ProblemError` 409 when there is none."""
+        return self._ended(job) / name_result(job.kind)
+
+    def map(self, job: Job) -> Path:
+        """Return the file of the map; `ProblemError` 409 when there is none."""
+        return self._ended(job) / OUT / MAP_NAME
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job, and remove all that there is of it."""
+        folder = self._folder / job.id
+        # Nobody finds it from here on; who does it looks whether it is there.
+        gone = self._folder / f".{job.id}-{uuid4().hex}"
+        with suppress(FileNotFoundError):
+            folder.replace(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def _ended(self, job: Job) -> Path:
+        if job.state != "done":
+            raise ProblemError(409, Fault("id", f"this job is {job.state}, and has no result"))
+        return self._folder / job.id
+
+    def _read(self, job: Job, name: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = orjson.loads((self._folder / job.id / name).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    async def _work(self) -> None:
+        """Do jobs, while no other process does."""
+        with (self._folder / ".lock").open("ab") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.to_thread(self._tidy)
+            while True:
+                try:
+                    await self._work_once()
+                except (OSError, DedupError) as error:
+                    # No room, perhaps; the job stays as it is.
+                    _log.error("jobs: %s", error)
+                    await asyncio.sleep(_HEARTBEAT_SECONDS)
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _work_once(self) -> None:
+        jobs = await asyncio.to_thread(self.list, None)
+        for job in jobs:
+            if job.state not in _ENDED:
+                await self._do(job)
+                return
+            if time.time() - (job.finished or job.created) > self._settings.job_keep_seconds:
+                self.cancel(job)
+
+    async def _do(self, job: Job) -> None:
+        """Do a job, or go on with it."""
+        folder = self._folder / job.id
+        job = replace(job, state="running", started=job.started or time.time(), tries=job.tries + 1)
+        job.write(folder)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "service.job_worker", str(folder),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stderr is not None
+        reading = asyncio.create_task(process.stderr.read())
+        ending = asyncio.create_task(process.wait())
+        try:
+            while not ending.done():
+                await asyncio.wait([ending], timeout=_LOOK_SECONDS)
+                if not folder.exists():
+                    break
+        except asyncio.CancelledError:
+            # The service stops: this was no try of its own.
+            with suppress(OSError, OutputError):
+                replace(job, tries=job.tries - 1).write(folder)
+            raise
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+            code = await ending
+            said = (await reading).decode(errors="replace")
+        if not folder.exists():
+            # It may have written into a folder that was just made.
+            return
+        if code == 0:
+            self._end(job, "done", None)
+            return
+        if code == REFUSED:
+            self._end(job, "failed", self._read(job, FAILED).get("reason", "it says not why"))
+            return
+        cause = f"was killed by {Signals(-code).name}" if code < 0 else f"ended with {code}"
+        _log.error("job %s: its process %s\n%s", job.id, cause, said[-4000:])
+        if job.tries >= _MOST_TRIES:
+            reason = f"its process {cause}, {job.tries} times; perhaps memory ran out"
+            self._end(job, "failed", reason)
+
+    def _end(self, job: Job, state: State, reason: str | None) -> None:
+        replace(job, state=state, reason=reason, finished=time.time()).write(self._folder / job.id)
+
+    def _tidy(self) -> None:
+        """Remove what is left of uploads that were not received whole, and of jobs."""
+        for entry in self._folder.iterdir():
+            is_left = _ID.fullmatch(entry.name) and not (entry / JOB).exists()
+            # Another process may be receiving it.
+            came = entry / UPLOAD if (entry / UPLOAD).exists() else entry
+            old = time.time() - came.stat().st_mtime > 2 * self._settings.request_seconds
+            if (entry.name.startswith(".") and entry.is_dir()) or (is_left and old):
+                shutil.rmtree(entry, ignore_errors=True)

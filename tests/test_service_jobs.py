@@ -1,0 +1,435 @@
+"""The service's jobs: uploaded corpora, cleaned by processes of their own."""
+
+import asyncio
+import io
+import os
+import signal
+import stat
+import struct
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import psutil
+import pytest
+from conftest import Run
+from test_index import FERRY, KEPT, NOBODY
+from test_service import Client, check_problem, serving
+from test_service_collections import serve
+
+from service import schemas
+from service.app import create_app
+from service.settings import Settings
+
+ZIP, TAR = {"Content-Type": "application/zip"}, {"Content-Type": "application/x-tar"}
+TAR_GZ = {"Content-Type": "application/gzip"}
+LINES = {"Content-Type": "application/x-ndjson"}
+
+FILES = {"a.txt": f"{FERRY} {NOBODY}\n", "deep/er/b.md": f"{KEPT} {FERRY}\n", "c.bin": "\0\0"}
+ROWS = b"".join(
+    orjson.dumps({"id": name, "text": text, "more": [1]}) + b"\n"
+    for name, text in (("a", FERRY), ("b", f"{KEPT} {FERRY}"))
+)
+
+
+def make_zip(files: dict[str, str], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return packed.getvalue()
+
+
+def make_tar(files: dict[str, str], mode: Any = "w") -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode) as archive:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return packed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(
+        data=tmp_path_factory.mktemp("data"),
+        disk_reserve_bytes=0,
+        job_limit_bytes=1 << 20,
+        job_unpacked_bytes=30 << 20,
+        job_ratio=10,
+        job_count=50,
+    )
+
+
+@pytest.fixture(scope="module")
+def client(settings: Settings) -> Iterator[Client]:
+    with serve(settings) as client:
+        yield client
+
+
+def submit(client: Client, body: bytes, headers: dict[str, str], query: str = "") -> str:
+    answer = client.post(f"/v1/jobs{query}", content=body, headers=headers)
+    assert answer.status_code == 202, answer.text
+    path = answer.headers["location"]
+    assert path == f"/v1/jobs/{answer.json()['id']}"
+    return str(path)
+
+
+def follow(client: Client, path: str) -> dict[str, Any]:
+    """Return the last event of a job, when it has ended."""
+    answer = client.request("GET", path, headers={"Accept": "text/event-stream"}, timeout=120)
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    events = [part for part in answer.text.split("\n\n") if part.startswith("event: job\ndata: ")]
+    last: dict[str, Any] = orjson.loads(events[-1].partition("data: ")[2])
+    return last
+
+
+def unpack_zip(data: bytes) -> dict[str, str]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+def unpack_tar(data: bytes) -> dict[str, str]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {
+            entry.name: (archive.extractfile(entry) or io.BytesIO()).read().decode()
+            for entry in archive
+        }
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "read"),
+    [
+        (ZIP, make_zip(FILES), unpack_zip),
+        (TAR, make_tar(FILES), unpack_tar),
+        (TAR_GZ, make_tar(FILES, "w:gz"), unpack_tar),
+    ],
+    ids=["zip", "tar", "tar.gz"],
+)
+def test_an_archive_comes_back_as_the_command_cleans_its_folder(
+    client: Client,
+    run: Run,
+    tmp_path: Path,
+    headers: dict[str, str],
+    body: bytes,
+    read: Callable[[bytes], dict[str, str]],
+) -> None:
+    path = submit(client, body, headers, "?threshold=0.8")
+    job = follow(client, path)
+    assert (job["state"], job["reason"], job["options"]["threshold"]) == ("done", None, 0.8)
+    schemas.Job.model_validate(job)
+    for name, text in FILES.items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(text)
+    out = tmp_path / "out"
+    assert run("clean", tmp_path / "in", "--out", out, "--threshold", 0.8).code in (0, 1)
+    own = ("map.jsonl", "summary.json", "manifest.json")
+    expected = {
+        file.relative_to(out).as_posix(): file.read_text()
+        for file in out.rglob("*")
+        if file.is_file() and file.name not in own
+    }
+    result = client.get(f"{path}/result")
+    assert result.headers["content-type"] == headers["Content-Type"]
+    assert "attachment" in result.headers["content-disposition"]
+    assert read(result.content) == expected
+    assert client.get(f"{path}/map").content == (out / "map.jsonl").read_bytes()
+    summary = orjson.loads((out / "summary.json").read_bytes())
+    assert job["summary"]["documents"] == summary["documents"]
+    assert client.get(path).json() == job
+    assert job["id"] in [one["id"] for one in client.get("/v1/jobs").json()["jobs"]]
+    assert client.request("DELETE", path).status_code == 204
+    for gone in (path, f"{path}/result", f"{path}/map"):
+        check_problem(client.get(gone), 404, "id")
+
+
+def test_rows_come_back_with_what_else_is_in_them(client: Client) -> None:
+    path = submit(client, ROWS, LINES)
+    assert follow(client, path)["state"] == "done"
+    rows = [orjson.loads(row) for row in client.get(f"{path}/result").content.splitlines()]
+    assert rows == [
+        {"id": "a", "text": FERRY, "more": [1]},
+        {"id": "b", "text": KEPT, "more": [1]},
+    ]
+
+
+def test_the_example_of_the_description_is_answered_so(client: Client) -> None:
+    document = client.get("/openapi.json").json()
+    operation = document["paths"]["/v1/jobs"]["post"]
+    body = operation["requestBody"]["content"]["application/x-ndjson"]["example"]
+    answer = client.post("/v1/jobs", content=body.encode(), headers=LINES)
+    expected = operation["responses"]["202"]["content"]["application/json"]["example"]
+    changing = {"id", "created"}
+    found = answer.json()
+    assert found.keys() == expected.keys()
+    assert {name: found[name] for name in found.keys() - changing} == {
+        name: expected[name] for name in expected.keys() - changing
+    }
+    job = follow(client, f"/v1/jobs/{found['id']}")
+    assert (job["state"], job["failures"]) == ("done", [])
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = kind, target
+        archive.addfile(entry)
+    return packed.getvalue()
+
+
+def zip_link() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        entry = zipfile.ZipInfo("a.txt")
+        entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(entry, "/etc/passwd")
+    return packed.getvalue()
+
+
+def zip_encrypted() -> bytes:
+    data = bytearray(make_zip({"a.txt": FERRY}))
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + place] |= 1
+    return bytes(data)
+
+
+def zip_with_bad_sum() -> bytes:
+    data = bytearray(make_zip({"a.txt": FERRY}, zipfile.ZIP_STORED))
+    data[data.index(b"ferry")] ^= 1
+    return bytes(data)
+
+
+def zip_that_says_less() -> bytes:
+    """A bomb whose directory says that it is small."""
+    data = bytearray(make_zip({"a.txt": "a" * (40 << 20)}))
+    place = data.index(b"PK\x01\x02") + 24
+    data[place : place + 4] = struct.pack("<I", 10)
+    return bytes(data)
+
+
+BAD_ARCHIVES: dict[str, tuple[dict[str, str], bytes, str]] = {
+    "up": (ZIP, make_zip({"../a.txt": FERRY}), "leads out of the archive"),
+    "up within": (ZIP, make_zip({"b/../../a.txt": FERRY}), "leads out of the archive"),
+    "absolute": (ZIP, make_zip({"/etc/a.txt": FERRY}), "is no relative path"),
+    "drive": (ZIP, make_zip({"C:/a.txt": FERRY}), "is no relative path"),
+    "backslash": (TAR, make_tar({"..\\a.txt": FERRY}), "backslash"),
+    "control": (TAR, make_tar({"a\n.txt": FERRY}), "control character"),
+    "empty part": (ZIP, make_zip({"a//b.txt": FERRY}), "empty part"),
+    "dot": (ZIP, make_zip({"a/./b.txt": FERRY}), "a dot"),
+    "long part": (ZIP, make_zip({"a" * 256: FERRY}), "over 255 bytes"),
+    "deep": (ZIP, make_zip({"a/" * 64 + "b.txt": FERRY}), "too deep"),
+    "twice": (TAR, make_tar({"a.txt": FERRY, "A.TXT": FERRY}), "is there twice"),
+    "twice, composed": (TAR, make_tar({"\u00e9.txt": "", "e\u0301.txt": ""}), "is there twice"),
+    "file and folder": (TAR, make_tar({"a": FERRY, "a/b.txt": FERRY}), "a file and a folder"),
+    "tar up": (TAR, make_tar({"../../a.txt": FERRY}), "leads out of the archive"),
+    "tar absolute": (TAR, make_tar({"/tmp/a.txt": FERRY}), "is no relative path"),
+    "symbolic link": (TAR, link("a.txt", "/etc/passwd"), "is a link"),
+    "hard link": (TAR, link("a.txt", "b.txt", tarfile.LNKTYPE), "is a link"),
+    "device": (TAR, link("a.txt", "", tarfile.CHRTYPE), "is a link or a device"),
+    "fifo": (TAR, link("a.txt", "", tarfile.FIFOTYPE), "is a link or a device"),
+    "zip link": (ZIP, zip_link(), "is a link"),
+    "encrypted": (ZIP, zip_encrypted(), "is encrypted"),
+    "bad sum": (ZIP, zip_with_bad_sum(), "Bad CRC"),
+    "cut": (TAR_GZ, make_tar({"a.txt": os.urandom(5000).hex()}, "w:gz")[:-3000], "is damaged"),
+    "bomb": (ZIP, make_zip({"a.txt": "a" * (20 << 20)}), "unpacks to more than it may"),
+    "tar bomb": (TAR_GZ, make_tar({"a": "a" * (20 << 20)}, "w:gz"), "more than it may"),
+    "sly bomb": (ZIP, zip_that_says_less(), "a.txt"),
+    "nothing": (ZIP, make_zip({}), "no"),
+    "nothing known": (ZIP, make_zip({"a.bin": "\0"}), "no"),
+    "own name": (ZIP, make_zip({"map.jsonl": "{}"}), "has the name of a file"),
+    "bad rows": (LINES, b'{"text": 1}\nnot JSON\n', ""),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARCHIVES)
+def test_bad_archives_fail_with_cause_and_place_and_touch_nothing(
+    client: Client, settings: Settings, name: str
+) -> None:
+    headers, body, words = BAD_ARCHIVES[name]
+    assert settings.data
+    before = sorted(path.name for path in settings.data.iterdir())
+    answer = client.post("/v1/jobs", content=body, headers=headers)
+    if answer.status_code == 422:
+        assert words in check_problem(answer, 422, "body")["detail"]
+        return
+    job = follow(client, f"/v1/jobs/{answer.json()['id']}")
+    if name == "bad rows":
+        assert (job["state"], len(job["failures"])) == ("done", 2)
+        return
+    assert job["state"] == "failed"
+    assert words in job["reason"]
+    assert str(settings.data) not in job["reason"]
+    check_problem(client.get(f"/v1/jobs/{job['id']}/result"), 409, "id")
+    assert sorted(path.name for path in settings.data.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "field"),
+    [
+        ({"Content-Type": "application/json"}, b"{}", 415, "Content-Type"),
+        (ZIP | {"Content-Encoding": "gzip"}, b"", 415, "Content-Encoding"),
+        (ZIP, b"", 422, "body"),
+        (ZIP, b"PK no archive", 422, "body"),
+        (TAR, b"x" * 2000, 422, "body"),
+        (TAR_GZ, b"\x1f\x8b broken", 422, "body"),
+        (ZIP, b"a" * (1 << 20) + b"b", 413, "body"),
+    ],
+)
+def test_uploads_that_are_none_are_refused_and_nothing_is_left(
+    client: Client,
+    settings: Settings,
+    headers: dict[str, str],
+    body: bytes,
+    status: int,
+    field: str,
+) -> None:
+    assert settings.data
+    before = sorted((settings.data / "jobs").iterdir())
+    check_problem(client.post("/v1/jobs", content=body, headers=headers), status, field)
+    assert sorted((settings.data / "jobs").iterdir()) == before
+
+
+@pytest.mark.parametrize("query", ["thresold=1", "threshold=7", "unit=word", "keep=a&keep=b"])
+def test_options_that_are_none_are_named(client: Client, query: str) -> None:
+    name = query.partition("=")[0]
+    answer = client.post(f"/v1/jobs?{query}", content=ROWS, headers=LINES)
+    check_problem(answer, 422, f"query.{name}")
+
+
+@pytest.mark.parametrize("name", ["..", "A" * 32, "%2e%2e%2fjobs", "a" * 31])
+def test_ids_that_are_none_are_not_there(client: Client, name: str) -> None:
+    answer = client.get(f"/v1/jobs/{name}")
+    assert answer.status_code == 404
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
+    app = create_app(settings.model_copy(update={"data": tmp_path}))
+    messages = iter(
+        [
+            {"type": "http.request", "body": make_zip(FILES)[:50], "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+    )
+
+    async def receive() -> MutableMapping[str, Any]:
+        return next(messages)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        assert message.get("status", 400) == 400
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/jobs",
+        "raw_path": b"/v1/jobs",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/zip")],
+    }
+
+    async def run() -> None:
+        async with app.router.lifespan_context(app):
+            await app(scope, receive, send)
+
+    asyncio.run(run())
+    assert [one.name for one in (tmp_path / "jobs").iterdir()] == [".lock"]
+
+
+def large_rows() -> bytes:
+    texts = (f"{FERRY} Nobody knew the {number} of {number * 7}. " * 20 for number in range(9000))
+    return b"".join(
+        orjson.dumps({"id": str(number), "text": text}) + b"\n" for number, text in enumerate(texts)
+    )
+
+
+def wait_for_worker(process: int) -> psutil.Process:
+    """Wait until a job is being cleaned."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        for child in psutil.Process(process).children():
+            if "service.job_worker" in " ".join(child.cmdline()):
+                return child
+        time.sleep(0.02)
+    raise AssertionError("no job is done")
+
+
+def test_jobs_survive_the_service_and_a_running_one_is_cancelled(tmp_path: Path) -> None:
+    flags = ("--data", tmp_path / "data", "--disk-reserve-bytes", 0)
+    rows = large_rows()
+    with serving(tmp_path / "log", *flags) as served, httpx.Client(base_url=served.url) as client:
+        first = client.post("/v1/jobs", content=rows, headers=LINES).headers["location"]
+        second = client.post("/v1/jobs", content=ROWS, headers=LINES).headers["location"]
+        worker = wait_for_worker(served.process.pid)
+        # One that is killed is started again.
+        worker.kill()
+        worker = wait_for_worker(served.process.pid)
+        assert served.stop(signal.SIGKILL) == -signal.SIGKILL
+        worker.kill()
+    with serving(tmp_path / "log", *flags) as served, httpx.Client(base_url=served.url) as client:
+        assert [client.get(path).json()["state"] for path in (first, second)] == [
+            "running",
+            "queued",
+        ]
+        worker = wait_for_worker(served.process.pid)
+        assert client.delete(first).status_code == 204
+        psutil.wait_procs([worker], timeout=60)
+        assert not worker.is_running()
+        with client.stream("GET", second, headers={"Accept": "text/event-stream"}) as events:
+            events.read()
+        assert client.get(second).json()["state"] == "done"
+        assert client.get(first).status_code == 404
+        assert served.stop() in (0, -signal.SIGTERM)
+    (left,) = [path for path in (tmp_path / "data" / "jobs").iterdir() if path.is_dir()]
+    assert second.endswith(left.name)
+
+
+def test_of_two_that_share_a_folder_one_does_the_jobs(settings: Settings, tmp_path: Path) -> None:
+    shared = settings.model_copy(update={"data": tmp_path})
+    with serve(shared) as one, serve(shared) as two:
+        path = submit(two, ROWS, LINES)
+        # `one` is asked nothing, and so does nothing; it holds the lock.
+        assert two.get(path).json()["state"] == "queued"
+        assert follow(one, path)["state"] == "done"
+        path = submit(two, ROWS, LINES)
+        assert follow(one, path)["state"] == "done"
+    with serve(shared) as three:
+        assert follow(three, path)["state"] == "done"
+
+
+def test_too_many_jobs_are_answered_with_when_to_come_again(
+    settings: Settings, tmp_path: Path
+) -> None:
+    few = settings.model_copy(update={"data": tmp_path, "job_count": 1})
+    with serve(few) as client:
+        path = submit(client, ROWS, LINES)
+        answer = client.post("/v1/jobs", content=ROWS, headers=LINES)
+        check_problem(answer, 429, "jobs")
+        assert int(answer.headers["retry-after"]) > 0
+        assert follow(client, path)["state"] == "done"
+        submit(client, ROWS, LINES)
+
+
+def test_finished_jobs_go_after_their_time(settings: Settings, tmp_path: Path) -> None:
+    brief = settings.model_copy(update={"data": tmp_path, "job_keep_seconds": 0.001})
+    with serve(brief) as client:
+        path = submit(client, ROWS, LINES)
+        assert follow(client, path)["state"] in ("done", "cancelled")
+
+        async def wait() -> None:
+            while any(one.is_dir() for one in (tmp_path / "jobs").iterdir()):
+                await asyncio.sleep(0.05)
+
+        client._runner.run(asyncio.wait_for(wait(), 60))
+        check_problem(client.get(path), 404, "id")
+
+
+def test_without_a_folder_there_are_no_jobs() -> None:
+    with serve(Settings()) as client:
+        check_problem(client.get("/v1/jobs"), 404, "jobs")
+        check_problem(client.post("/v1/jobs", content=ROWS, headers=LINES), 404, "jobs")
