@@ -481,6 +481,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Limits and places; the defaults unless given.
     """
     service = Service(settings or Settings())
+    telemetry, stop_telemetry = set_up_telemetry(service.settings.telemetry)
 
     @asynccontextmanager
     async def run_service(app: FastAPI) -> AsyncIterator[None]:
@@ -489,6 +490,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
         finally:
             await service.stop()
+            await asyncio.to_thread(stop_telemetry)
 
     app = FastAPI(
         title="dedup",
@@ -500,7 +502,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers=HANDLERS,
-        telemetry=set_up_telemetry(service.settings.telemetry),
+        telemetry=telemetry,
     )
     app.add_middleware(_Segments)
     app.add_middleware(

@@ -1,6 +1,7 @@
 """Traces and metrics for an OpenTelemetry collector, where they are asked for."""
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import dedup
@@ -21,8 +22,10 @@ OFF: "TelemetryConfig" = {
 }
 
 
-def set_up_telemetry(is_on: bool) -> "TelemetryConfig":
-    """Return what the framework is to send; where the collector is, OTEL_* variables say.
+def set_up_telemetry(is_on: bool) -> "tuple[TelemetryConfig, Callable[[], None]]":
+    """Return what the framework is to send, and what sends the rest of it at the end.
+
+    Where the collector is, OTEL_* variables say.
 
     Raises
     ------
@@ -30,7 +33,7 @@ def set_up_telemetry(is_on: bool) -> "TelemetryConfig":
         When the extra is not installed.
     """
     if not is_on:
-        return OFF
+        return OFF, lambda: None
     try:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -50,7 +53,7 @@ def set_up_telemetry(is_on: bool) -> "TelemetryConfig":
     tracer = TracerProvider(resource=resource)
     tracer.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     meter = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource)
-    return {
+    config: TelemetryConfig = {
         "tracer_provider": tracer,
         "meter_provider": meter,
         "tracing": True,
@@ -59,3 +62,9 @@ def set_up_telemetry(is_on: bool) -> "TelemetryConfig":
         "operation_spans": False,
         "exclude": lambda scope: scope.get("path") in _UNTOLD,
     }
+
+    def stop() -> None:
+        tracer.shutdown()
+        meter.shutdown()
+
+    return config, stop

@@ -311,7 +311,7 @@ def test_ids_that_are_none_are_not_there(client: Client, name: str) -> None:
 
 def test_an_upload_that_breaks_off_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
     app = create_app(settings.model_copy(update={"data": tmp_path}))
-    messages = iter(
+    messages: Iterator[dict[str, Any]] = iter(
         [
             {"type": "http.request", "body": make_zip(FILES)[:50], "more_body": True},
             {"type": "http.disconnect"},
