@@ -15,6 +15,7 @@ import orjson
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from dedup.documents import FileError
 from dedup.errors import (
@@ -161,14 +162,27 @@ async def answer_dedup_error(request: Request, error: DedupError) -> Response:
 async def answer_http_error(request: Request, error: HTTPException) -> Response:
     """Answer what the framework refuses: paths and methods that do not exist."""
     path = shorten(request.url.path)
-    allowed = (error.headers or {}).get("Allow")
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        # The framework names the methods of the first route that has this path.
+        headers["Allow"] = ", ".join(_list_methods(request))
+    allowed = headers.get("Allow")
     if error.status_code == 404:
         detail = f"there is nothing at {path}; /openapi.json says what there is"
     elif error.status_code == 405 and allowed:
         detail = f"{path} takes {allowed}, not {shorten(request.method)}"
     else:
         detail = str(error.detail)
-    return write_problem(error.status_code, detail, headers=error.headers)
+    return write_problem(error.status_code, detail, headers=headers)
+
+
+def _list_methods(request: Request) -> list[str]:
+    """List the methods of all routes that have the path of a request."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 async def answer_disconnect(request: Request, error: Exception) -> Response:

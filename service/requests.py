@@ -44,6 +44,9 @@ _DEFAULT_OPTIONS = Options()
 _OPTION_TYPES = {name: type(value) for name, value in _DEFAULT_OPTIONS.to_mapping().items()}
 _BODY_FIELDS = ("text", "options", "document")
 _DEFAULT_DOCUMENT = "text"
+
+# Up to here a number of JSON is what it says.
+_EXACT = 2**53
 _COLLECTION_FIELDS = ("options", "ttl")
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
@@ -314,11 +317,12 @@ def parse_cleaning(body: bytes | bytearray, form: BodyForm, query: bytes) -> Cle
         reason = f"got {name_type(text)}, expected a string" if "text" in fields else "missing"
         faults.append(Fault("text", reason))
     document = fields.get("document", query_document)
-    if not isinstance(document, str) or not 1 <= len(document) <= DOCUMENT_ID_CHARS:
-        given = f"{len(document)} of them" if isinstance(document, str) else name_type(document)
-        place = "document" if "document" in fields else "query.document"
-        reason = f"got {given}, expected a string of 1 to {DOCUMENT_ID_CHARS} characters"
-        faults.append(Fault(place, reason))
+    for place, one in (("query.document", query_document), ("document", document)):
+        if not isinstance(one, str) or not 1 <= len(one) <= DOCUMENT_ID_CHARS:
+            given = f"{len(one)} of them" if isinstance(one, str) else name_type(one)
+            reason = f"got {given}, expected a string of 1 to {DOCUMENT_ID_CHARS} characters"
+            faults.append(Fault(place, reason))
+            break
     body_options = fields.get("options", {})
     if not isinstance(body_options, dict):
         reason = f"got {name_type(body_options)}, expected an object"
@@ -418,6 +422,24 @@ def build_options(
             if isinstance(value, dict | list):
                 reason = f"got {name_type(value)}, expected a single value"
                 faults.append(Fault(f"{prefix}.{shorten(name)}", reason))
+    # To JSON 2.0 is a whole number.
+    body = {
+        name: int(value)
+        if _OPTION_TYPES.get(name) is int
+        and isinstance(value, float)
+        and value.is_integer()
+        and abs(value) < _EXACT
+        else value
+        for name, value in body.items()
+    }
+    # What the body's value wins over is held against the options, too.
+    for name in query.keys() & body.keys():
+        try:
+            # The lowest thresholds need more slots; by itself it is right for some.
+            Options.from_mapping({"threshold": 1.0, name: query[name]})
+        except OptionsError as error:
+            if error.option == name:
+                faults.append(_option_fault("query", error))
     if len(faults) > count:
         return None
     try:

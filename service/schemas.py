@@ -171,13 +171,17 @@ class CleanAnswer(_Model):
     stats: Stats
 
 
+class CollectionOptions(CleanOptions):
+    """What counts as a duplicate in a collection: what was acknowledged stays."""
+
+    keep: Literal["first"] = Field(default="first", description="Which copy stays.")
+    scope: Literal["corpus"] = Field(default="corpus", description="All documents together.")
+
+
 class CollectionRequest(_Model):
     """What a collection is made with; fixed from then on."""
 
-    options: CleanOptions = Field(
-        default=CleanOptions(),
-        description="As for one text; `keep` is `first` and `scope` is `corpus`.",
-    )
+    options: CollectionOptions = CollectionOptions()
     ttl: Annotated[float, Field(gt=0, le=MOST_TTL)] | None = Field(
         default=None,
         description="Seconds after which a unit that was not seen again is forgotten; null: never.",
@@ -188,7 +192,7 @@ class CollectionAnswer(_Model):
     """How a collection was made, and how much is in it."""
 
     name: str
-    options: CleanOptions
+    options: CollectionOptions
     ttl: float | None
     documents: int = Field(ge=0)
     units: int = Field(ge=0)
@@ -495,6 +499,9 @@ JOB_ANSWER: dict[str, Any] = {
 }
 
 
+_PACKED = ("application/zip", "application/x-tar", "application/gzip")
+
+
 class Operation(NamedTuple):
     """A method at a path.
 
@@ -607,8 +614,8 @@ def operations() -> list[Operation]:
         Operation("show_job", "GET", job,
                   _job_answers(), {"parameters": [job_id]}),
         Operation("job_result", "GET", f"{job}/result",
-                  _file_answers("The cleaned files, packed as they came.",
-                                "application/octet-stream"), {"parameters": [job_id]}),
+                  _file_answers("The cleaned files, packed as they came.", *_PACKED, LINES),
+                  {"parameters": [job_id]}),
         Operation("job_map", "GET", f"{job}/map",
                   _file_answers("The map: JSON Lines.", LINES), {"parameters": [job_id]}),
         Operation("cancel_job", "DELETE", job,
@@ -655,12 +662,11 @@ def _answers(
 
 
 def _job_operation() -> dict[str, Any]:
-    binary = {"schema": {"type": "string", "format": "binary"}}
-    kinds = ("application/zip", "application/x-tar", "application/gzip")
-    lines = {LINES: {"schema": {"type": "string"}, "example": JOB_UPLOAD}}
+    packed: dict[str, Any] = {media_type: {} for media_type in _PACKED}
+    lines = {LINES: {"example": JOB_UPLOAD}}
     return {
         "parameters": [one for one in _option_parameters() if one["name"] != "document"],
-        "requestBody": {"required": True, "content": {**dict.fromkeys(kinds, binary), **lines}},
+        "requestBody": {"required": True, "content": {**packed, **lines}},
     }
 
 
@@ -671,9 +677,9 @@ def _job_answers() -> dict[int | str, dict[str, Any]]:
     return found
 
 
-def _file_answers(description: str, media_type: str) -> dict[int | str, dict[str, Any]]:
+def _file_answers(description: str, *media_types: str) -> dict[int | str, dict[str, Any]]:
     found = _answers(200, description, None, None, 404, 409, 422)
-    found[200]["content"] = {media_type: {"schema": {"type": "string"}}}
+    found[200]["content"] = {media_type: {} for media_type in media_types}
     return found
 
 
@@ -696,7 +702,7 @@ def _document_answers() -> dict[int | str, dict[str, Any]]:
                 "array": {"value": DOCUMENTS_ANSWER},
             },
         },
-        LINES: {"schema": {"type": "string", "description": "A row in each line."}},
+        LINES: {},
     }
     return found
 
@@ -705,8 +711,8 @@ def _documents_body() -> dict[str, Any]:
     document = schema_of(Document)
     schema = {"oneOf": [document, {"type": "array", "items": {}, "description": "Of documents."}]}
     examples = {"one": {"value": DOCUMENT}, "array": {"value": DOCUMENTS}}
-    lines = {"schema": {"type": "string", "description": "A document in each line."}}
-    content = {JSON: {"schema": schema, "examples": examples}, LINES: lines}
+    lines = "".join(f'{{"id": "{one["id"]}", "text": "A line."}}\n' for one in DOCUMENTS)
+    content = {JSON: {"schema": schema, "examples": examples}, LINES: {"example": lines}}
     return {"required": True, "content": content}
 
 

@@ -415,6 +415,7 @@ def test_the_page_of_the_description_loads_nothing_from_elsewhere() -> None:
 def test_telemetry_is_sent_where_it_is_asked_for_and_has_no_text(tmp_path: Path) -> None:
     received: list[tuple[bytes, bytes]] = []
     with socket.create_server(("127.0.0.1", 0)) as collector:
+
         def collect() -> None:
             while True:
                 try:
