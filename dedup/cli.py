@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dedup.options import Options
     from dedup.results import Result
     from dedup.runs import Plan
+    from service.client import Client
 
 # Exit code of each error; the closest class counts. 1 is a bug of ours, 2 also
 # what the command line itself gives for options it does not know.
@@ -257,6 +258,20 @@ def clean(
             metavar="SECONDS", help="Keep work of so long for --resume.", rich_help_panel=_MANY
         ),
     ] = 30.0,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Have a service clean it; DEDUP_KEY is the key, where it wants one.",
+            rich_help_panel="At a service",
+        ),
+    ] = None,
+    key_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="File with the key alone.", rich_help_panel="At a service"
+        ),
+    ] = None,
 ) -> None:
     """Take repeated passages out of a text, or out of folders and corpora."""
     from dedup.filters import Filters
@@ -279,15 +294,52 @@ def clean(
     )
     if as_json + diff + dry_run > 1:
         raise typer.BadParameter("--json, --diff and --dry-run exclude each other")
+    if server is not None:
+        local = {
+            "--against": against,
+            "--stdin-format": stdin_format,
+            "--id-field": id_field != "id",
+            "--text-field": text_field != "text",
+            "--date-field": date_field,
+            "--priority-field": priority_field,
+            "--priority": priority,
+            "--drop-documents-over": drop_documents_over is not None,
+            "--min-run, --boilerplate and --annotate": filters != Filters(),
+            "--strict": strict,
+            "--threads": threads,
+            "--memory": memory,
+            "--resume": resume,
+            "--save-every": save_every != 30,
+            "--keep newest and priority": keep in ("newest", "priority"),
+        }
+        if given := [name for name, value in local.items() if value]:
+            raise typer.BadParameter(f"not with --server: {', '.join(given)}")
+    elif key_file is not None:
+        raise typer.BadParameter("--key-file is for --server")
     if stdin_format is None and not _are_many(paths, against):
         _clean_one(
-            paths[0], options, filters, out, map_file, as_json, diff, dry_run, overwrite, quiet
+            paths[0],
+            options,
+            filters,
+            out,
+            map_file,
+            as_json,
+            diff,
+            dry_run,
+            overwrite,
+            quiet,
+            (server, key_file) if server else None,
         )
         return
     if as_json or diff or map_file:
         raise typer.BadParameter("--json, --diff and --map are for one text; a map stands in --out")
     if out is None and not dry_run:
         raise typer.BadParameter("folders and corpora need --out FOLDER, or --dry-run")
+    if server is not None:
+        if out is None or dry_run or overwrite:
+            raise typer.BadParameter("with --server folders and corpora need a new --out FOLDER")
+        _clean_there(server, key_file, paths, out, include or (), exclude or (), options, quiet)
+        return
     if drop_documents_over is not None and not 0 <= drop_documents_over <= 1:
         raise OptionsError("drop_documents_over", drop_documents_over, "a share from 0 to 1")
     if threads is not None and threads < 1:
@@ -371,6 +423,7 @@ def _clean_one(
     dry_run: bool,
     overwrite: bool,
     quiet: bool,
+    server: tuple[str, str | None] | None,
 ) -> None:
     from dedup.files import check_apart, check_target, read_source, write_whole
 
@@ -385,10 +438,14 @@ def _clean_one(
     if source.note:
         _say(f"dedup: {source.note}")
 
-    with _told_of_compilation():
-        from dedup.pipeline import clean as clean_text
+    if server:
+        with _connected(*server) as client:
+            result = client.clean(source.text, options, document=source.name)
+    else:
+        with _told_of_compilation():
+            from dedup.pipeline import clean as clean_text
 
-        result = clean_text(source.text, options, filters=filters, document=source.name)
+            result = clean_text(source.text, options, filters=filters, document=source.name)
 
     cleaned = source.encode(result.text)
     if not dry_run:
@@ -410,6 +467,48 @@ def _clean_one(
         from dedup.report import summarise
 
         _say(summarise(result, options))
+
+
+@contextmanager
+def _connected(url: str, key_file: str | None) -> "Iterator[Client]":
+    """Connect to a service."""
+    import os
+    from pathlib import Path
+
+    from service.client import Client
+
+    key = os.environ.get("DEDUP_KEY")
+    if key_file is not None:
+        try:
+            key = Path(key_file).read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise InputError(key_file, f"cannot be read: {error}") from None
+    with Client(url, key) as client:
+        yield client
+
+
+def _clean_there(
+    server: str,
+    key_file: str | None,
+    paths: list[str],
+    out: str,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    options: "Options",
+    quiet: bool,
+) -> None:
+    """Have a service clean folders and corpora."""
+    from dedup.progress import choose_progress
+    from dedup.report import summarise_run
+    from service.uploads import clean_corpus
+
+    with _stoppable(), _connected(server, key_file) as client:
+        done = clean_corpus(client, paths, out, include, exclude, options, choose_progress(quiet))
+    _list_problems([*done.notes, *done.failures])
+    if not quiet:
+        _say(summarise_run(done.summary, options, done.map_file))
+    if done.failures:
+        raise typer.Exit(SOME_FAILED)
 
 
 def _clean_many(

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from dedup.errors import MapError
 from dedup.kinds import Kind
@@ -183,6 +183,39 @@ class Result:
             "kept": [list(segment) for segment in self.kept],
             "stats": self.stats.to_mapping(),
         }
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], original: str) -> Self:
+        """Read what `to_mapping` returned, or JSON of it.
+
+        Parameters
+        ----------
+        values
+            What is in it beside the fields of a result is left alone; `text` may be
+            missing.
+        original
+            The text that was cleaned.
+
+        Raises
+        ------
+        MapError
+            When a field is missing or is none, or it is another text's.
+        """
+        try:
+            rows = [
+                Duplicate(**{**row, "canonical": Span(**row["canonical"])})
+                for row in values["duplicates"]
+            ]
+            kept = tuple((int(start), int(stop), int(at)) for start, stop, at in values["kept"])
+            names = Stats.__slots__
+            stats = Stats(**{name: values["stats"][name] for name in names})
+            document = str(values["document"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MapError("result", f"not what a cleaning returns: {error!r}") from error
+        text = "".join(original[start:stop] for start, stop, _ in kept)
+        if stats.chars != len(original) or values.get("text", text) != text:
+            raise MapError(document, "is the result of another text")
+        return cls(document, original, text, tuple(rows), kept, stats)
 
     def to_json(self) -> bytes:
         """Return cleaned text and map as one JSON object, UTF-8."""

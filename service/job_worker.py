@@ -106,8 +106,18 @@ class _Report(Progress):
         beside.replace(self._path)
 
 
-class _Unpacking:
-    """Files of an archive, written below a folder, within limits."""
+class Unpacking:
+    """Files of an archive, written below a folder, within limits.
+
+    Parameters
+    ----------
+    target
+        The folder.
+    job
+        `bytes` of the archive, `ratio` and `unpacked_bytes` that it may have.
+    done
+        Told of bytes that are written.
+    """
 
     def __init__(self, target: Path, job: dict[str, Any], done: Done) -> None:
         self._target, self._done = target, done
@@ -182,17 +192,18 @@ def unpack(folder: Path, job: dict[str, Any], progress: Progress) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     with progress.stage("unpacking", unit="bytes") as done:
-        unpacking = _Unpacking(part, job, done)
+        unpacking = Unpacking(part, job, done)
         if job["kind"] == "jsonl":
             os.link(folder / UPLOAD, part / LINES_NAME)
         elif job["kind"] == "zip":
-            _unpack_zip(folder / UPLOAD, unpacking)
+            unpack_zip(folder / UPLOAD, unpacking)
         else:
             _unpack_tar(folder / UPLOAD, job["kind"], unpacking)
     part.replace(target)
 
 
-def _unpack_zip(path: Path, unpacking: _Unpacking) -> None:
+def unpack_zip(path: Path, unpacking: Unpacking) -> None:
+    """Write the files of a zip archive; `InputError` names the entry that may not be there."""
     try:
         archive = zipfile.ZipFile(path)
     except (*_DAMAGE, OSError) as error:
@@ -207,7 +218,7 @@ def _unpack_zip(path: Path, unpacking: _Unpacking) -> None:
                 unpacking.write(entry.orig_filename, partial(archive.open, entry))
 
 
-def _unpack_tar(path: Path, kind: str, unpacking: _Unpacking) -> None:
+def _unpack_tar(path: Path, kind: str, unpacking: Unpacking) -> None:
     try:
         with _open_tar(path, kind) as archive:
             for entry in archive:
