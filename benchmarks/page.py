@@ -18,6 +18,7 @@ from benchmarks.plots import (
     name_of_peer,
     passages_of_pan,
 )
+from benchmarks.service import list_service_promises
 from benchmarks.stores import WHOLE
 from benchmarks.tables import SECTIONS, render_part
 
@@ -46,6 +47,7 @@ TITLES = {
     "start": "First run and later ones",
     "index": "A durable index",
     "stores": "Stores of band keys",
+    "service": "The service",
     "recall": "Recall by score",
     "promise": "The stated recall",
     "kinds": "Kinds of edit",
@@ -170,6 +172,11 @@ def list_measured(results: Mapping[str, Any]) -> Iterator[str]:
     if "stores" in results:
         names = [row["name"] for row in results["stores"]["rows"]]
         yield f"Stores fed the same band keys, look-up before insert: {_join(names)}."
+    if "service" in results:
+        yield (
+            "The service under load from another process: texts, batches, single posts, and "
+            "ten times as many as it can take."
+        )
     if "recall" in results:
         pairs = sum(row["pairs"] for row in results["recall"])
         yield f"Recall on {pairs:,} pairs of sentences of known exact score."
@@ -208,9 +215,9 @@ def list_wins(results: Mapping[str, Any]) -> Iterator[str]:
             )
     if "memory" in results and all(row["same_bytes"] for row in results["memory"]):
         yield "The same bytes with any amount of memory."
-    for what, promised, reached, is_kept in _list_index_promises(results):
+    for subject, what, promised, reached, is_kept in _list_promises(results):
         if is_kept:
-            yield f"An index: {what}: {reached}, promised {promised}."
+            yield f"{subject}: {what}: {reached}, promised {promised}."
     for aspect, _, behind in _hold_stores_against_index(results):
         if behind:
             yield f"{WHOLE}, text and map and all, is better in {aspect} than {_join(behind)}."
@@ -272,9 +279,9 @@ def list_losses(results: Mapping[str, Any]) -> Iterator[str]:
     if start := results.get("start"):
         first = f", {start['first']:.0f} s the first time" if "first" in start else ""
         yield f"The command takes {start['later']:.1f} s for a text of 3 KB{first}."
-    for what, promised, reached, is_kept in _list_index_promises(results):
+    for subject, what, promised, reached, is_kept in _list_promises(results):
         if not is_kept:
-            yield f"An index: {what}: {reached}, promised {promised}."
+            yield f"{subject}: {what}: {reached}, promised {promised}."
     for build in results.get("index", {}).get("builds", ()):
         if build["last_tenth_mb_s"] < (1 - _MOST_SLOWED) * build["first_tenth_mb_s"]:
             yield (
@@ -289,8 +296,14 @@ def list_losses(results: Mapping[str, Any]) -> Iterator[str]:
     yield from _list_labelled_losses(results)
 
 
-def _list_index_promises(results: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
-    return list_promises(results["index"]) if "index" in results else []
+def _list_promises(results: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, bool]]:
+    """Yield of what something is promised, and what, as `list_promises` has it."""
+    for name, subject, find in (
+        ("index", "An index", list_promises),
+        ("service", "The service", list_service_promises),
+    ):
+        if name in results:
+            yield from ((subject, *one) for one in find(results[name]))
 
 
 def _hold_stores_against_index(

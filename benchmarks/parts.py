@@ -14,6 +14,7 @@ from benchmarks import (
     labelled,
     plants,
     quality,
+    service,
     speed,
     start,
     workloads,
@@ -187,6 +188,12 @@ def _measure_stores(setting: Setting) -> dict[str, Any]:
     return durable.measure_stores(setting.parts, 1_000_000, 30.0)
 
 
+def _measure_service(setting: Setting) -> dict[str, Any]:
+    if setting.quick:
+        return service.measure_service(setting.parts, 1.0, 2, 3.0)
+    return service.measure_service(setting.parts, 10.0, 20, 120.0)
+
+
 def _measure_recall(setting: Setting) -> list[dict[str, Any]]:
     pairs = 4_000 if setting.quick else 40_000
     return quality.measure_recall(setting.options, pairs, SEEDS["pairs"])
@@ -223,4 +230,5 @@ PARTS = {
     "memory": Part("speed", _measure_memory),
     "index": Part("speed", _measure_index),
     "stores": Part("speed", _measure_stores),
+    "service": Part("speed", _measure_service),
 }

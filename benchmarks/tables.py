@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.comparison import fit_growth
 from benchmarks.durable import find_stall, list_promises
+from benchmarks.service import list_service_promises
 
 ROOT = Path(__file__).parent.parent
 RESULTS_PATH = ROOT / "benchmarks" / "results" / "latest.json"
@@ -24,6 +25,7 @@ SECTIONS = {
         "start",
         "index",
         "stores",
+        "service",
     ],
     "Quality": [
         "recall",
@@ -352,6 +354,38 @@ def _index_table(results: Mapping[str, Any]) -> str:
     )
 
 
+def _service_table(results: Mapping[str, Any]) -> str:
+    result = results["service"]
+    single, together = result["single"], result["together"]
+    batches, overload, soak = result["batches"], result["overload"], result["soak"]
+    refused = overload["statuses"].get("429", 0)
+    text = (
+        "The service (`dedup serve`, one process, a durable collection), loaded over loopback by "
+        "another process on the same machine: the sample article by `POST /v1/clean`; batches "
+        f"of 500 documents of 3 KB of {result['workload']} text as lines of JSON, by turns with "
+        "`Index.add` on another index; the same documents one by one; and as many of these as "
+        "160 connections send without a pause.\n\n"
+    ) + _table(
+        ["", "promised", "reached", "kept"],
+        [
+            [what, promised, reached, "yes" if is_kept else "NO"]
+            for what, promised, reached, is_kept in list_service_promises(result)
+        ],
+    )
+    return text + (
+        f"\nBatches: {batches['mb'] / batches['seconds']:.1f} MB/s, and "
+        f"{batches['mb'] / batches['direct_seconds']:.1f} directly. Single posts: "
+        f"{single['rate']:.0f} a second over one connection, {together['rate']:.0f} over 16, "
+        f"which share commits (median {together['p50_ms']:.0f} ms, 99 % within "
+        f"{together['p99_ms']:.0f}). Under too much load {overload['rate']:.0f} a second are put "
+        f"in and {refused:,} were refused; memory {overload['first_mb']:.0f} MB after a sixth of "
+        f"it and {overload['last_mb']:.0f} at its end, with what the index grew by. In "
+        f"{soak['acknowledged']:,} posts on end memory went from {soak['first_mb']:.0f} to "
+        f"{soak['last_mb']:.0f} MB, open files from {soak['first_files']} to "
+        f"{soak['last_files']}.\n"
+    )
+
+
 def _milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
@@ -624,6 +658,7 @@ _RENDERERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "start": _start_line,
     "index": _index_table,
     "stores": _stores_table,
+    "service": _service_table,
     "recall": _recall_table,
     "promise": _promise_line,
     "kinds": _kinds_table,
