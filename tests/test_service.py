@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -669,12 +669,14 @@ class Served:
 
 
 @contextmanager
-def serving(log: Path, *flags: object, **environment: str) -> Iterator[Served]:
-    """Start a server; it is stopped at the end."""
+def serving(
+    log: Path, *flags: object, before: Sequence[str] = (), **environment: str
+) -> Iterator[Served]:
+    """Start a server, by another program where one is given; it is stopped at the end."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("DEDUP_")}
     with log.open("ab") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dedup", "serve", "--port", "0", *map(str, flags)],
+            [*before, sys.executable, "-m", "dedup", "serve", "--port", "0", *map(str, flags)],
             cwd=ROOT,
             stdout=sink,
             stderr=subprocess.PIPE,
