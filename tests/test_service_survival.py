@@ -20,8 +20,12 @@ NEWS = "/v1/collections/news"
 DOCUMENTS = f"{NEWS}/documents"
 
 
+# One, since each that is made reads the certificates of the system.
+asked = httpx.Client(timeout=60)
+
+
 def post(served: Served, name: str, text: str) -> httpx.Response:
-    return httpx.post(f"{served.url}{DOCUMENTS}", json={"id": name, "text": text}, timeout=60)
+    return asked.post(f"{served.url}{DOCUMENTS}", json={"id": name, "text": text})
 
 
 def test_a_full_disk_is_503_loses_nothing_and_is_well_again(tmp_path: Path) -> None:
@@ -37,7 +41,7 @@ def test_a_full_disk_is_503_loses_nothing_and_is_well_again(tmp_path: Path) -> N
     flags = ("--index", disk, "--disk-reserve-bytes", 0)
     documents = make_corpus(21)
     with serving(tmp_path / "log", *flags, before=before) as served:
-        httpx.put(f"{served.url}{NEWS}")
+        asked.put(f"{served.url}{NEWS}")
         expected = [one.to_mapping() for one in clean_documents(documents)]
         acknowledged = []
         # The disk is mounted for the server alone.
@@ -59,7 +63,7 @@ def test_a_full_disk_is_503_loses_nothing_and_is_well_again(tmp_path: Path) -> N
         # The last room of the log may take one or two.
         assert acknowledged[:10] == list(range(10))
         assert len(acknowledged) < 20
-        assert httpx.get(f"{served.url}/livez").status_code == 200
+        assert asked.get(f"{served.url}/livez").status_code == 200
         filler.unlink()
         answers = [post(served, name, text) for name, text in documents]
         assert [answer.json() for answer in answers] == [{"status": 200, **one} for one in expected]
@@ -76,30 +80,30 @@ def test_a_database_that_goes_is_503_and_what_was_acknowledged_is_there_when_it_
     documents = make_corpus(22)
     expected = [{"status": 200, **one.to_mapping()} for one in clean_documents(documents)]
     with serving(tmp_path / "log", *flags) as served:
-        assert httpx.put(f"{served.url}{NEWS}").status_code == 201
+        assert asked.put(f"{served.url}{NEWS}").status_code == 201
         answers = [post(served, *one) for one in documents[:10]]
         assert [answer.json() for answer in answers] == expected[:10]
         server.control("-m", "immediate", "stop")
         for path, method in ((NEWS, "GET"), (DOCUMENTS, "POST"), ("/readyz", "GET")):
             body: dict[str, Any] = {"json": {"id": "x", "text": FERRY}} if method == "POST" else {}
-            answer = httpx.request(method, f"{served.url}{path}", timeout=60, **body)
+            answer = asked.request(method, f"{served.url}{path}", **body)
             assert answer.status_code == 503, answer.text
             assert answer.headers["retry-after"] == "1"
             assert str(server.folder) not in answer.text
-        assert httpx.get(f"{served.url}/livez").status_code == 200
-        assert httpx.post(f"{served.url}/v1/clean", json={"text": FERRY}).status_code == 200
+        assert asked.get(f"{served.url}/livez").status_code == 200
+        assert asked.post(f"{served.url}/v1/clean", json={"text": FERRY}).status_code == 200
         server.start()
         answers = [post(served, *one) for one in documents]
         if answers[0].status_code == 503:
             # One request may find that its connection is gone.
             answers = [post(served, *one) for one in documents]
         assert [answer.json() for answer in answers] == expected
-        assert httpx.get(f"{served.url}/readyz").status_code == 200
-        names = httpx.get(f"{served.url}/v1/collections").json()["collections"]
+        assert asked.get(f"{served.url}/readyz").status_code == 200
+        names = asked.get(f"{served.url}/v1/collections").json()["collections"]
         assert names == [{"name": "news"}]
-        assert httpx.delete(f"{served.url}{NEWS}").status_code == 204
-        assert httpx.get(f"{served.url}{NEWS}").status_code == 404
-        assert httpx.get(f"{served.url}/v1/collections").json() == {"collections": []}
+        assert asked.delete(f"{served.url}{NEWS}").status_code == 204
+        assert asked.get(f"{served.url}{NEWS}").status_code == 404
+        assert asked.get(f"{served.url}/v1/collections").json() == {"collections": []}
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
@@ -108,7 +112,7 @@ def test_of_near_copies_that_replicas_are_sent_one_is_new(
 ) -> None:
     server: Server = request.getfixturevalue("postgres")
     url = server.name("unused").partition("&collection")[0]
-    groups = make_groups(2, 24)
+    groups = make_groups(2, 8)
     new: list[str] = []
     with ExitStack() as stack:
         replicas = [
@@ -122,21 +126,20 @@ def test_of_near_copies_that_replicas_are_sent_one_is_new(
             for number in range(2)
         ]
         for replica in replicas:
-            httpx.put(f"{replica.url}/v1/collections/shared")
+            asked.put(f"{replica.url}/v1/collections/shared")
         texts = list(groups)
         Random(1).shuffle(texts)
         for number, text in enumerate(texts):
-            answer = httpx.post(
+            answer = asked.post(
                 f"{replicas[number % 2].url}/v1/collections/shared/documents",
                 json={"id": str(number), "text": text},
-                timeout=60,
             )
             if not answer.json()["duplicates"]:
                 new.append(groups[text])
-        httpx.delete(f"{replicas[0].url}/v1/collections/shared")
+        asked.delete(f"{replicas[0].url}/v1/collections/shared")
         # The other one is told at its next look.
         statuses = [
-            httpx.get(f"{replicas[1].url}/v1/collections/shared").status_code for _ in range(3)
+            asked.get(f"{replicas[1].url}/v1/collections/shared").status_code for _ in range(3)
         ]
         assert set(statuses) <= {404, 503}
         assert statuses[-1] == 404
