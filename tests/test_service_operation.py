@@ -348,6 +348,7 @@ def test_each_failed_request_is_a_line_with_its_id_and_never_text_or_keys(tmp_pa
     lines = [orjson.loads(line) for line in log.read_text().splitlines()]
     assert "secret" not in log.read_text().replace("secretive", "")
     assert key not in log.read_text()
+    assert "There are no keys" not in log.read_text()
     requests = [
         (one["request_id"], one["key"], one["method"], one["route"], one["status"])
         for one in lines
@@ -414,6 +415,7 @@ def test_the_page_of_the_description_loads_nothing_from_elsewhere() -> None:
 
 
 def test_telemetry_is_sent_where_it_is_asked_for_and_has_no_text(tmp_path: Path) -> None:
+    log = tmp_path / "log"
     received: list[tuple[bytes, bytes]] = []
     with socket.create_server(("127.0.0.1", 0)) as collector:
 
@@ -438,13 +440,14 @@ def test_telemetry_is_sent_where_it_is_asked_for_and_has_no_text(tmp_path: Path)
         thread.start()
         url = f"http://127.0.0.1:{collector.getsockname()[1]}"
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_COMPRESSION": "none"}
-        with serving(tmp_path / "log", "--telemetry", **variables) as served:
+        with serving(log, "--telemetry", **variables) as served:
             with httpx.Client(base_url=served.url) as client:
                 client.post("/v1/clean?document=secret", content=b"secret", headers=PLAIN)
                 client.get("/livez")
             served.stop()
         collector.shutdown(socket.SHUT_RDWR)
         thread.join(60)
+    assert "There are no keys, so it listens to this machine alone" in log.read_text()
     traces = b"".join(body for path, body in received if path == b"/v1/traces")
     assert b"/v1/clean" in traces
     assert b"dedup" in traces
