@@ -10,6 +10,7 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -353,8 +354,10 @@ def wait_for_worker(process: int) -> psutil.Process:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         for child in psutil.Process(process).children():
-            if "service.job_worker" in " ".join(child.cmdline()):
-                return child
+            # It may have ended just now.
+            with suppress(psutil.Error):
+                if "service.job_worker" in " ".join(child.cmdline()):
+                    return child
         time.sleep(0.02)
     raise AssertionError("no job is done")
 
