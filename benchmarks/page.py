@@ -18,6 +18,7 @@ from benchmarks.plots import (
     name_of_peer,
     passages_of_pan,
 )
+from benchmarks.service import list_load_promises, list_soak_promises
 from benchmarks.stores import WHOLE
 from benchmarks.tables import SECTIONS, render_part
 
@@ -46,6 +47,8 @@ TITLES = {
     "start": "First run and later ones",
     "index": "A durable index",
     "stores": "Stores of band keys",
+    "service": "The service under load",
+    "soak": "The service for long",
     "recall": "Recall by score",
     "promise": "The stated recall",
     "kinds": "Kinds of edit",
@@ -170,6 +173,12 @@ def list_measured(results: Mapping[str, Any]) -> Iterator[str]:
     if "stores" in results:
         names = [row["name"] for row in results["stores"]["rows"]]
         yield f"Stores fed the same band keys, look-up before insert: {_join(names)}."
+    if "service" in results:
+        seconds = results["service"]["overload"]["seconds"]
+        yield (
+            "The service, a process with one worker: texts, batches, single posts, and more than "
+            f"it can take for {seconds:.0f} s."
+        )
     if "recall" in results:
         pairs = sum(row["pairs"] for row in results["recall"])
         yield f"Recall on {pairs:,} pairs of sentences of known exact score."
@@ -208,9 +217,9 @@ def list_wins(results: Mapping[str, Any]) -> Iterator[str]:
             )
     if "memory" in results and all(row["same_bytes"] for row in results["memory"]):
         yield "The same bytes with any amount of memory."
-    for what, promised, reached, is_kept in _list_index_promises(results):
+    for what, promised, reached, is_kept in _list_all_promises(results):
         if is_kept:
-            yield f"An index: {what}: {reached}, promised {promised}."
+            yield f"{what}: {reached}, promised {promised}."
     for aspect, _, behind in _hold_stores_against_index(results):
         if behind:
             yield f"{WHOLE}, text and map and all, is better in {aspect} than {_join(behind)}."
@@ -272,9 +281,9 @@ def list_losses(results: Mapping[str, Any]) -> Iterator[str]:
     if start := results.get("start"):
         first = f", {start['first']:.0f} s the first time" if "first" in start else ""
         yield f"The command takes {start['later']:.1f} s for a text of 3 KB{first}."
-    for what, promised, reached, is_kept in _list_index_promises(results):
+    for what, promised, reached, is_kept in _list_all_promises(results):
         if not is_kept:
-            yield f"An index: {what}: {reached}, promised {promised}."
+            yield f"{what}: {reached}, promised {promised}."
     for build in results.get("index", {}).get("builds", ()):
         if build["last_tenth_mb_s"] < (1 - _MOST_SLOWED) * build["first_tenth_mb_s"]:
             yield (
@@ -289,8 +298,16 @@ def list_losses(results: Mapping[str, Any]) -> Iterator[str]:
     yield from _list_labelled_losses(results)
 
 
-def _list_index_promises(results: Mapping[str, Any]) -> list[tuple[str, str, str, bool]]:
-    return list_promises(results["index"]) if "index" in results else []
+def _list_all_promises(results: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
+    """Yield what is promised of an index and of the service, told with of which."""
+    for name, told, promises in (
+        ("index", "An index", list_promises),
+        ("service", "The service", list_load_promises),
+        ("soak", "The service", list_soak_promises),
+    ):
+        if name in results:
+            for what, promised, reached, is_kept in promises(results[name]):
+                yield f"{told}: {what}", promised, reached, is_kept
 
 
 def _hold_stores_against_index(

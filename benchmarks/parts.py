@@ -14,6 +14,7 @@ from benchmarks import (
     labelled,
     plants,
     quality,
+    service,
     speed,
     start,
     workloads,
@@ -50,11 +51,14 @@ class Setting:
         Whether smaller texts and fewer rounds do.
     pythons
         Other interpreters to look for peers in.
+    soak_minutes
+        How long the service is asked all it can do, where it is not quick.
     """
 
     data: Path
     quick: bool = False
     pythons: Sequence[str] = ()
+    soak_minutes: float = 2.0
     options: Options = field(default_factory=Options)
 
     @property
@@ -187,6 +191,16 @@ def _measure_stores(setting: Setting) -> dict[str, Any]:
     return durable.measure_stores(setting.parts, 1_000_000, 30.0)
 
 
+def _measure_service(setting: Setting) -> dict[str, Any]:
+    seconds, batches, overload_seconds = (2.0, 3, 6.0) if setting.quick else (20.0, 20, 60.0)
+    return service.measure_service(setting.parts, seconds, batches, overload_seconds)
+
+
+def _measure_soak(setting: Setting) -> dict[str, Any]:
+    seconds = 20.0 if setting.quick else 60 * setting.soak_minutes
+    return service.measure_soak(setting.parts, seconds)
+
+
 def _measure_recall(setting: Setting) -> list[dict[str, Any]]:
     pairs = 4_000 if setting.quick else 40_000
     return quality.measure_recall(setting.options, pairs, SEEDS["pairs"])
@@ -223,4 +237,6 @@ PARTS = {
     "memory": Part("speed", _measure_memory),
     "index": Part("speed", _measure_index),
     "stores": Part("speed", _measure_stores),
+    "service": Part("speed", _measure_service),
+    "soak": Part("speed", _measure_soak),
 }

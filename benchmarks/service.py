@@ -1,0 +1,412 @@
+"""The service under load: texts, batches, single posts, more than it can take, and for long.
+
+A server is a process of its own with one worker and an index on the disk; what loads it is
+another, `benchmarks.traffic`.
+"""
+
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Self
+
+import numpy as np
+import orjson
+import psutil
+
+from benchmarks.durable import make_documents
+from benchmarks.processes import ROOT, ask
+from benchmarks.stores import BATCH_DOCUMENTS
+from benchmarks.traffic import Documents, ask_once, write_request
+from benchmarks.workloads import Workload
+from dedup.index.index import Index
+
+# What is promised: of the sample article over 16 connections, of batches as against
+# `Index.add`, of single posts, and of health checks while ten times as much is asked as
+# the server can do.
+LEAST_ARTICLES_S, MOST_ARTICLE_MS = 600.0, 40.0
+MOST_TIMES = 2.0
+MOST_POST_MS, MOST_SLOW_POST_MS = 8.0, 50.0
+MOST_HEALTH_MS = 50.0
+
+# What is taken as flat: by how much memory may grow in ten minutes, as a share.
+MOST_GROWTH, _GROWTH_SECONDS = 0.01, 600
+
+CONNECTIONS = 16
+
+# How many times what it can do is asked, at most, and by how many times as many. The queue
+# has room for 64 of them, and another 64 are being put in: the others are refused, and ask
+# again as fast as they are.
+OVERLOAD = 10
+
+# Documents that single posts have, over and over.
+_TEXTS = 10_000
+
+_SOAK_CONNECTIONS = 4
+
+# What comes before is not measured, for then a server is made ready: a share of the time.
+_MADE_READY = 1 / 6
+
+_LOOKS = 200
+_START_SECONDS, _STOP_SECONDS = 120.0, 60.0
+
+_Promise = tuple[str, str, str, bool]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a server takes at a time.
+
+    Attributes
+    ----------
+    seconds
+        Since the first.
+    memory_mb, own_mb
+        Resident memory, and what of it is no file's.
+    files
+        That are open, connections among them.
+    """
+
+    seconds: float
+    memory_mb: float
+    own_mb: float
+    files: int
+
+
+class Server:
+    """A server in a process of its own, with collections in a folder.
+
+    Attributes
+    ----------
+    port, folder
+        Where it listens, and keeps what it is given.
+    """
+
+    def __init__(self, port: int, folder: Path, process: psutil.Process) -> None:
+        self.port, self.folder, self._process = port, folder, process
+
+    def make_collection(self, name: str) -> None:
+        """Make an empty collection."""
+        answer = ask_once(self.port, write_request("PUT", f"/v1/collections/{name}"))
+        if answer.status != 201:
+            raise RuntimeError(answer.body.decode())
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int | None:
+        """End it as an operator does, or worse; return its exit code."""
+        self._process.send_signal(how)
+        return self._process.wait(_STOP_SECONDS)
+
+    def read(self, collection: str) -> dict[str, str]:
+        """Return the documents of a collection, when the server has ended."""
+        with Index.open(self.folder / "collections" / collection, create=False) as index:
+            index.verify()
+            return dict(index.export())
+
+    def watch(self, seconds: float) -> "_Watch":
+        """Look at it while this lasts, about 200 times in so many seconds."""
+        return _Watch(self._process, seconds / _LOOKS)
+
+
+class _Watch:
+    """Looks at a process, and gathers what it saw."""
+
+    def __init__(self, process: psutil.Process, pause: float) -> None:
+        self.looks: list[Look] = []
+        self._process, self._pause = process, pause
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        start = perf_counter()
+        while True:
+            memory = self._process.memory_info()
+            # What is mapped of segments is the system's to take back.
+            shared = getattr(memory, "shared", 0)
+            self.looks.append(
+                Look(
+                    perf_counter() - start,
+                    memory.rss / 1e6,
+                    (memory.rss - shared) / 1e6,
+                    self._process.num_fds(),
+                )
+            )
+            if self._ended.wait(self._pause):
+                return
+
+
+@contextmanager
+def serve(folder: Path, *flags: str) -> Iterator[Server]:
+    """Start a server on a free port; it is stopped at the end, if it has not been.
+
+    Raises
+    ------
+    RuntimeError
+        When it does not start; with what it said.
+    """
+    folder.mkdir(exist_ok=True)
+    program = [sys.executable, "-m", "dedup", "serve", "--port", "0", "--index", str(folder)]
+    # Its lines are read to the end: a pipe that is full would hold it.
+    said: list[str] = []
+    started = threading.Event()
+    with subprocess.Popen(
+        [*program, *flags], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
+
+        def listen() -> None:
+            for line in process.stderr or ():
+                said.append(line)
+                if _find_port(line):
+                    started.set()
+            started.set()
+
+        reading = threading.Thread(target=listen)
+        reading.start()
+        try:
+            started.wait(_START_SECONDS)
+            port = next(filter(None, map(_find_port, said)), None)
+            if port is None:
+                raise RuntimeError(f"the server did not start: {''.join(said)[-2000:]}")
+            yield Server(port, folder, psutil.Process(process.pid))
+        finally:
+            process.terminate()
+            process.wait(_STOP_SECONDS)
+            reading.join()
+
+
+def _find_port(line: str) -> int | None:
+    found = re.search(r"running on http://127\.0\.0\.1:(\d+)", line)
+    return int(found[1]) if found else None
+
+
+def measure_service(
+    parts: Sequence[Workload], seconds: float, batches: int, overload_seconds: float
+) -> dict[str, Any]:
+    """Measure the service.
+
+    Parameters
+    ----------
+    seconds
+        Of each kind of load but for more than it can take.
+    batches
+        Of 500 documents of 3 KB, put in by the service and directly.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        documents = _write_documents(folder, parts)
+        (article,) = sorted((ROOT / "seeds").glob("*.txt"))[:1]
+        with serve(folder / "served") as server:
+
+            def load(task: str, **job: Any) -> dict[str, Any]:
+                collection = str(job.get("collection", ""))
+                if collection:
+                    server.make_collection(collection)
+                return _load(server, task, documents=str(documents), **job)
+
+            sent = {"text": str(article), "connections": CONNECTIONS}
+            # The first second of a server is another one's.
+            load("article", seconds=min(seconds, 1.0), **sent)
+            found: dict[str, Any] = {
+                "workload": parts[0].name if len(parts) == 1 else "natural",
+                "articles": load("article", seconds=seconds, **sent),
+                "batches": load(
+                    "batches",
+                    collection="batches",
+                    batches=batches,
+                    size=BATCH_DOCUMENTS,
+                    folder=str(folder / "direct"),
+                ),
+            }
+            for kind, connections in (("single", 1), ("together", CONNECTIONS)):
+                given = {"connections": connections, "seconds": seconds}
+                found[kind] = load("posts", collection=kind, **given)
+                del found[kind]["taken"]
+        rate = OVERLOAD * found["together"]["answered_s"]
+        with serve(folder / "overload") as server:
+            found["overload"] = _measure_overload(server, documents, overload_seconds, rate)
+        return found
+
+
+def measure_soak(parts: Sequence[Workload], seconds: float) -> dict[str, Any]:
+    """Have a server do all it can for long, and see whether it takes more and more for it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        job = {
+            "documents": str(_write_documents(folder, parts)),
+            "collection": "soak",
+            "connections": _SOAK_CONNECTIONS,
+            "seconds": seconds,
+        }
+        with serve(folder / "soak") as server:
+            server.make_collection("soak")
+            with server.watch(seconds) as watch:
+                found = _load(server, "everything", **job)
+        looks = watch.looks[int(_MADE_READY * len(watch.looks)) :]
+        return {"seconds": seconds, **found, **_describe_looks(looks)}
+
+
+def _measure_overload(
+    server: Server, documents: Path, seconds: float, rate: float
+) -> dict[str, Any]:
+    """Ask more of a server than it can do; look at its memory and its health meanwhile."""
+    server.make_collection("overload")
+    health: dict[str, Any] = {}
+    checking = threading.Thread(
+        target=lambda: health.update(_load(server, "health", seconds=seconds))
+    )
+    with server.watch(seconds) as watch:
+        checking.start()
+        found = _load(
+            server,
+            "posts",
+            documents=str(documents),
+            collection="overload",
+            connections=OVERLOAD * CONNECTIONS,
+            seconds=seconds,
+            rate=rate,
+        )
+        checking.join()
+    server.stop()
+    made, there = Documents.read(documents), server.read("overload")
+    acknowledged = dict(made[number] for number in found.pop("taken"))
+    looks = watch.looks[int(_MADE_READY * len(watch.looks)) :]
+    return {
+        **found,
+        "times": found["asked_s"] / rate * OVERLOAD,
+        "health": health,
+        "acknowledged": len(acknowledged),
+        "lost": len(acknowledged.items() - there.items()),
+        "unasked": len(there.keys() - acknowledged.keys()),
+        **_describe_looks(looks),
+    }
+
+
+def _describe_looks(looks: Sequence[Look]) -> dict[str, Any]:
+    """Return what was taken at first and at last, and how it grew.
+
+    Growth is the slope of a straight line through memory that is no file's, of its mean.
+    """
+    own = np.array([one.own_mb for one in looks])
+    seconds = np.array([one.seconds for one in looks])
+    slope = float(np.polyfit(seconds, own, 1)[0]) if len(looks) > 1 else 0.0
+    first, last = looks[0], looks[-1]
+    return {
+        "first_mb": first.memory_mb,
+        "last_mb": last.memory_mb,
+        "first_own_mb": first.own_mb,
+        "last_own_mb": last.own_mb,
+        "most_mb": max(one.memory_mb for one in looks),
+        "growth_10_min": _GROWTH_SECONDS * slope / float(own.mean()),
+        "first_files": first.files,
+        "last_files": last.files,
+        "most_files": max(one.files for one in looks),
+    }
+
+
+def list_load_promises(part: Mapping[str, Any]) -> list[_Promise]:
+    """List what is promised of the service under load.
+
+    Returns
+    -------
+    list
+        What, the promise, what was reached, and whether it is kept.
+    """
+    articles, single, overload = (part[name] for name in ("articles", "single", "overload"))
+    times, health = part["batches"]["times"], overload["health"]["p99_ms"]
+    return [
+        (
+            f"sample articles a second over {CONNECTIONS} connections",
+            f"at least {LEAST_ARTICLES_S:.0f}",
+            f"{articles['answered_s']:.0f}",
+            articles["answered_s"] >= LEAST_ARTICLES_S,
+        ),
+        (
+            "sample articles, 99 % answered within",
+            f"{MOST_ARTICLE_MS:.0f} ms",
+            f"{articles['p99_ms']:.1f} ms",
+            articles["p99_ms"] <= MOST_ARTICLE_MS,
+        ),
+        (
+            "batches of 500 documents, times what `Index.add` takes",
+            f"at most {MOST_TIMES:g}",
+            f"{times:.2f}",
+            times <= MOST_TIMES,
+        ),
+        (
+            "single posts, put in durably, half within",
+            f"{MOST_POST_MS:.0f} ms",
+            f"{single['p50_ms']:.1f} ms",
+            single["p50_ms"] <= MOST_POST_MS,
+        ),
+        (
+            "single posts, 99 % within",
+            f"{MOST_SLOW_POST_MS:.0f} ms",
+            f"{single['p99_ms']:.1f} ms",
+            single["p99_ms"] <= MOST_SLOW_POST_MS,
+        ),
+        (
+            "answers under overload",
+            "200 and 429",
+            ", ".join(overload["statuses"]),
+            overload["statuses"].keys() <= {"200", "429"},
+        ),
+        (
+            "health checks under overload, 99 % within",
+            f"{MOST_HEALTH_MS:.0f} ms",
+            f"{health:.1f} ms",
+            health <= MOST_HEALTH_MS,
+        ),
+        (
+            "documents acknowledged under overload that are not there",
+            "0",
+            f"{overload['lost']:,} of {overload['acknowledged']:,}",
+            not overload["lost"],
+        ),
+    ]
+
+
+def list_soak_promises(part: Mapping[str, Any]) -> list[_Promise]:
+    """List what is promised of the service for long; nothing of less than ten minutes."""
+    if part["seconds"] < _GROWTH_SECONDS:
+        return []
+    return [
+        (
+            "growth of memory that is no file's, in ten minutes",
+            f"at most {MOST_GROWTH:.0%}",
+            f"{part['growth_10_min']:.1%}",
+            part["growth_10_min"] <= MOST_GROWTH,
+        ),
+        (
+            "open files in the end, as against the beginning",
+            f"at most {part['first_files']}",
+            f"{part['last_files']}",
+            part["last_files"] <= part["first_files"],
+        ),
+    ]
+
+
+def _write_documents(folder: Path, parts: Sequence[Workload]) -> Path:
+    path = folder / "documents.jsonl"
+    with path.open("wb") as out:
+        for text in islice(make_documents(parts), _TEXTS):
+            out.write(orjson.dumps(text, option=orjson.OPT_APPEND_NEWLINE))
+    return path
+
+
+def _load(server: Server, task: str, **job: Any) -> dict[str, Any]:
+    return ask("benchmarks.traffic", {"task": task, "port": server.port, **job}, task)
