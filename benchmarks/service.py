@@ -311,6 +311,7 @@ def _describe_looks(looks: Sequence[Look]) -> dict[str, Any]:
         "first_own_mb": first.own_mb,
         "last_own_mb": last.own_mb,
         "most_mb": max(one.memory_mb for one in looks),
+        "most_own_mb": max(one.own_mb for one in looks),
         "growth_10_min": _GROWTH_SECONDS * slope / float(own.mean()),
         "first_files": first.files,
         "last_files": last.files,

@@ -4,6 +4,7 @@ The one table from the library's errors to statuses stands here. An answer
 never holds a traceback or more of the request than it takes to find the fault.
 """
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -54,6 +55,10 @@ _TYPES = {
 }
 # Python 3.13 renamed this one; the answer stays the same everywhere.
 _TITLES = {413: "Content Too Large"}
+
+# Who is refused is told so after a moment, since who asks again at once takes the time of
+# those who are served: of 160 connections 64 posts a second were put in without this.
+_REFUSED_SECONDS = 0.2
 
 _FAULTS_SHOWN = 20
 _CHARS_SHOWN = 80
@@ -145,6 +150,8 @@ def write_problem(
 async def answer_problem(request: Request, error: ProblemError) -> Response:
     """Answer a request that cannot be served as it stands."""
     shown = error.faults[:_FAULTS_SHOWN]
+    if error.status == 429:
+        await asyncio.sleep(_REFUSED_SECONDS)
     detail = "; ".join(f"{fault.field}: {fault.reason}" for fault in shown)
     if len(error.faults) > len(shown):
         detail += f"; and {len(error.faults) - len(shown)} more"

@@ -71,17 +71,21 @@ class Queue:
         ProblemError
             429 when there is no room, with the time after which there may be some.
         """
+        self.check()
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+
+    def check(self) -> None:
+        """Refuse who comes when there is no room: `ProblemError` 429."""
         if self.waiting >= self._limit:
             raise ProblemError(
                 429,
                 Fault("queue", f"{self._limit} requests wait already"),
                 headers={"Retry-After": str(self.find_wait())},
             )
-        self.waiting += 1
-        try:
-            yield
-        finally:
-            self.waiting -= 1
 
     def find_wait(self) -> int:
         """Return in how many seconds those that wait now will have been served."""
