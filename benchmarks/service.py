@@ -25,7 +25,7 @@ import psutil
 from benchmarks.durable import make_documents
 from benchmarks.processes import ROOT, ask
 from benchmarks.stores import BATCH_DOCUMENTS
-from benchmarks.traffic import Documents, ask_once, write_request
+from benchmarks.traffic import MOST_KEPT, Documents, ask_once, widen_limits, write_request
 from benchmarks.workloads import Workload
 from dedup.index.index import Index
 
@@ -42,13 +42,13 @@ MOST_GROWTH, _GROWTH_SECONDS = 0.01, 600
 
 CONNECTIONS = 16
 
-# How many times what it can do is asked, at most, and by how many times as many. The queue
-# has room for 64 of them, and another 64 are being put in: the others are refused, and ask
-# again as fast as they are.
-OVERLOAD = 10
+# How many times what it can do is asked, and over how many connections: who is refused
+# hears of it after 0.2 s, so that 160 of them asked 1.2 times as often as it can answer,
+# and these 5 to 10 times.
+OVERLOAD, OVERLOAD_CONNECTIONS = 10, 1280
 
-# Documents that single posts have, over and over.
-_TEXTS = 10_000
+# Documents that a load has for each second of it; then they come again.
+_TEXTS_A_SECOND = 500
 
 _SOAK_CONNECTIONS = 4
 
@@ -182,7 +182,11 @@ def serve(folder: Path, *flags: str) -> Iterator[Server]:
             port = next(filter(None, map(_find_port, said)), None)
             if port is None:
                 raise RuntimeError(f"the server did not start: {''.join(said)[-2000:]}")
-            yield Server(port, folder, psutil.Process(process.pid))
+            server = psutil.Process(process.pid)
+            if sys.platform == "linux":
+                limits = widen_limits(server.rlimit(psutil.RLIMIT_NOFILE))
+                server.rlimit(psutil.RLIMIT_NOFILE, limits)
+            yield Server(port, folder, server)
         finally:
             process.terminate()
             process.wait(_STOP_SECONDS)
@@ -195,7 +199,11 @@ def _find_port(line: str) -> int | None:
 
 
 def measure_service(
-    parts: Sequence[Workload], seconds: float, batches: int, overload_seconds: float
+    parts: Sequence[Workload],
+    seconds: float,
+    batches: int,
+    overload_seconds: float,
+    overload_connections: int = OVERLOAD_CONNECTIONS,
 ) -> dict[str, Any]:
     """Measure the service.
 
@@ -205,10 +213,13 @@ def measure_service(
         Of each kind of load but for more than it can take.
     batches
         Of 500 documents of 3 KB, put in by the service and directly.
+    overload_seconds, overload_connections
+        Of a load that is ten times what it can take.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        documents = _write_documents(folder, parts)
+        count = max(int(_TEXTS_A_SECOND * seconds), BATCH_DOCUMENTS * (batches + 1))
+        documents = _write_documents(folder, parts, count)
         (article,) = sorted((ROOT / "seeds").glob("*.txt"))[:1]
         with serve(folder / "served") as server:
 
@@ -236,9 +247,14 @@ def measure_service(
                 given = {"connections": connections, "seconds": seconds}
                 found[kind] = load("posts", collection=kind, **given)
                 del found[kind]["taken"]
-        rate = OVERLOAD * found["together"]["answered_s"]
         with serve(folder / "overload") as server:
-            found["overload"] = _measure_overload(server, documents, overload_seconds, rate)
+            job = {
+                "documents": str(documents),
+                "connections": overload_connections,
+                "seconds": overload_seconds,
+                "rate": OVERLOAD * found["together"]["answered_s"],
+            }
+            found["overload"] = _measure_overload(server, job)
         return found
 
 
@@ -247,7 +263,7 @@ def measure_soak(parts: Sequence[Workload], seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         job = {
-            "documents": str(_write_documents(folder, parts)),
+            "documents": str(_write_documents(folder, parts, MOST_KEPT)),
             "collection": "soak",
             "connections": _SOAK_CONNECTIONS,
             "seconds": seconds,
@@ -260,34 +276,24 @@ def measure_soak(parts: Sequence[Workload], seconds: float) -> dict[str, Any]:
         return {"seconds": seconds, **found, **_describe_looks(looks)}
 
 
-def _measure_overload(
-    server: Server, documents: Path, seconds: float, rate: float
-) -> dict[str, Any]:
+def _measure_overload(server: Server, job: Mapping[str, Any]) -> dict[str, Any]:
     """Ask more of a server than it can do; look at its memory and its health meanwhile."""
     server.make_collection("overload")
     health: dict[str, Any] = {}
     checking = threading.Thread(
-        target=lambda: health.update(_load(server, "health", seconds=seconds))
+        target=lambda: health.update(_load(server, "health", seconds=job["seconds"]))
     )
-    with server.watch(seconds) as watch:
+    with server.watch(job["seconds"]) as watch:
         checking.start()
-        found = _load(
-            server,
-            "posts",
-            documents=str(documents),
-            collection="overload",
-            connections=OVERLOAD * CONNECTIONS,
-            seconds=seconds,
-            rate=rate,
-        )
+        found = _load(server, "posts", collection="overload", **job)
         checking.join()
     server.stop()
-    made, there = Documents.read(documents), server.read("overload")
+    made, there = Documents.read(Path(job["documents"])), server.read("overload")
     acknowledged = dict(made[number] for number in found.pop("taken"))
     looks = watch.looks[int(_MADE_READY * len(watch.looks)) :]
     return {
         **found,
-        "times": found["asked_s"] / rate * OVERLOAD,
+        "times": OVERLOAD * found["asked_s"] / job["rate"],
         "health": health,
         "acknowledged": len(acknowledged),
         "lost": len(acknowledged.items() - there.items()),
@@ -401,10 +407,10 @@ def list_soak_promises(part: Mapping[str, Any]) -> list[_Promise]:
     ]
 
 
-def _write_documents(folder: Path, parts: Sequence[Workload]) -> Path:
+def _write_documents(folder: Path, parts: Sequence[Workload], count: int) -> Path:
     path = folder / "documents.jsonl"
     with path.open("wb") as out:
-        for text in islice(make_documents(parts), _TEXTS):
+        for text in islice(make_documents(parts), count):
             out.write(orjson.dumps(text, option=orjson.OPT_APPEND_NEWLINE))
     return path
 

@@ -9,6 +9,7 @@ redirects and the like it does not know.
 import asyncio
 import json
 import re
+import resource
 import sys
 import time
 from collections import Counter
@@ -30,6 +31,9 @@ _HEALTH_SECONDS = 0.02
 
 # What a round of a long load puts in as lines; so many documents stay in all.
 _LINES_TOGETHER, MOST_KEPT = 20, 2000
+
+# Files that are open at most, of which a connection is one.
+_FILES = 4096
 
 # Seconds that one answer is waited for.
 _MOST_SECONDS = 60.0
@@ -160,6 +164,13 @@ def write_lines(path: str, documents: Iterable[tuple[str, str]]) -> bytes:
     """Write a request that puts documents in, a line for each."""
     rows = [orjson.dumps({"id": name, "text": text}) for name, text in documents]
     return write_request("POST", path, b"\n".join(rows), LINES)
+
+
+def widen_limits(files: tuple[int, int]) -> tuple[int, int]:
+    """Return limits of open files with room for all connections, as far as they may go."""
+    soft, hard = files
+    most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    return max(soft, most), hard
 
 
 def ask_once(port: int, request: bytes) -> Answer:
@@ -398,5 +409,7 @@ _TASKS = {
 }
 
 if __name__ == "__main__":
+    files = widen_limits(resource.getrlimit(resource.RLIMIT_NOFILE))
+    resource.setrlimit(resource.RLIMIT_NOFILE, files)
     told = json.load(sys.stdin)
     print(json.dumps(asyncio.run(_TASKS[told["task"]](told))))
