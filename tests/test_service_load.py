@@ -13,14 +13,54 @@ import pytest
 import reference
 from test_benchmarks import MACHINE
 
-from benchmarks import service, tables, workloads
+from benchmarks import page, service, tables, workloads
 from benchmarks.service import Server, serve
 from benchmarks.traffic import Answer, Connection, write_lines, write_request
 from dedup import Result, clean_documents
 from dedup.index.index import Index
 
 PATH = "/v1/collections/load/documents"
-LINES = "application/x-ndjson"
+
+SPEED = {
+    "connections": 16,
+    "seconds": 60.0,
+    "asked_s": 700.0,
+    "answered_s": 650.0,
+    "statuses": {"200": 39000},
+    "p50_ms": 2.0,
+    "p99_ms": 49.5,
+    "longest_ms": 60.0,
+    "own_cores": 0.1,
+}
+TAKEN = {
+    "first_mb": 300.0,
+    "last_mb": 302.0,
+    "most_mb": 310.0,
+    "first_own_mb": 200.0,
+    "last_own_mb": 201.0,
+    "most_own_mb": 205.0,
+    "growth_10_min": 0.02,
+    "first_files": 30,
+    "last_files": 30,
+    "most_files": 33,
+}
+LOAD = {
+    "workload": "natural",
+    "articles": SPEED,
+    "batches": {"documents": 500, "mb": 3.0, "mb_s": 5.0, "direct_mb_s": 10.1, "times": 2.02},
+    "single": SPEED,
+    "together": SPEED,
+    "overload": {
+        **SPEED,
+        **TAKEN,
+        "statuses": {"200": 39000, "429": 3000, "500": 1},
+        "times": 9.5,
+        "health": {**SPEED, "connections": 1},
+        "acknowledged": 39000,
+        "lost": 1,
+    },
+}
+SOAK = {"seconds": 1800.0, "statuses": {"200": 26, "422": 1}, "rounds": 1, **TAKEN}
 
 
 class Client:
@@ -160,6 +200,39 @@ def check_documents(folder: Path, clients: list[Client]) -> set[str]:
     return there.keys() - {name for client in clients for name in client.kept}
 
 
+async def ask_a_stranger(sent: list[bytes], step: int) -> list[Answer]:
+    """Ask a server that answers with these bytes, so many at a time, and then hangs up."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for one in sent:
+            await reader.readuntil(b"\r\n\r\n")
+            for first in range(0, len(one), step):
+                writer.write(one[first : first + step])
+                await asyncio.sleep(0)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        connection = await Connection.open(server.sockets[0].getsockname()[1])
+        request = write_request("GET", "/livez")
+        found = [await connection.ask(request) for _ in sent]
+        with pytest.raises(ConnectionError):
+            await connection.ask(request)
+        return found
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_an_answer_is_read_whatever_the_parts_in_which_it_comes(step: int) -> None:
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+    sent = [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n0\r\n\r\nab",
+        b"HTTP/1.1 429 No\r\n" + chunked + b"2\r\nab\r\nb\r\n0\n23456789a\r\n0\r\n\r\n",
+        b"HTTP/1.1 204 None\r\nserver: a\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + chunked + b"0\r\n\r\n",
+    ]
+    expected = [(200, b"0\r\n\r\nab"), (429, b"ab0\n23456789a"), (204, b""), (200, b"")]
+    assert asyncio.run(ask_a_stranger(sent, step)) == expected
+
+
 @pytest.mark.parametrize("answers", [40, 250])
 def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path, answers: int) -> None:
     with serve(tmp_path, "--disk-reserve-bytes", "0") as server:
@@ -182,7 +255,9 @@ def test_all_that_was_put_in_before_an_end_is_told(tmp_path: Path) -> None:
         server.make_collection("load")
         clients, code = load_and_end(server, signal.SIGTERM, 250, 24)
     assert code in (0, -signal.SIGTERM)
-    assert {status for one in clients for status in one.statuses} == {200, 204}
+    # Of more streams than there may be at the same time some are refused, and leave nothing.
+    statuses = {status for one in clients for status in one.statuses}
+    assert {200, 204} <= statuses <= {200, 204, 429}
     assert check_documents(tmp_path, clients) == set()
     # A removal that was begun was told, too: none is gone but those.
     there = {name for one in clients for name in one.kept}
@@ -219,3 +294,34 @@ def test_the_service_is_measured_for_long() -> None:
     assert statuses["200"] == part["rounds"] * (6 + 20)
     text = tables.render_tables({"machine": MACHINE, "soak": part})
     assert "all that it can be asked in turn" in text
+
+
+def test_tables_say_what_the_service_promises_and_what_it_reached() -> None:
+    lines = tables.render_tables({"machine": MACHINE, "service": LOAD, "soak": SOAK}).splitlines()
+    for line in (
+        "| `POST /v1/clean` | 16 | 700 | 650 | 2.0 | 49.5 | 60.0 | 0.10 |",
+        "| `GET /livez` beside it | 1 | 700 | 650 | 2.0 | 49.5 | 60.0 | 0.10 |",
+        "| sample articles a second over 16 connections | at least 600 | 650 | yes |",
+        "| sample articles, 99 % answered within | 40 ms | 49.5 ms | NO |",
+        "| batches of 500 documents, times what `Index.add` takes | at most 2 | 2.02 | NO |",
+        "| single posts, put in durably, half within | 8 ms | 2.0 ms | yes |",
+        "| single posts, 99 % within | 50 ms | 49.5 ms | yes |",
+        "| answers under overload | 200 and 429 | 200, 429, 500 | NO |",
+        "| health checks under overload, 99 % within | 50 ms | 49.5 ms | yes |",
+        "| documents acknowledged under overload that are not there | 0 | 1 of 39,000 | NO |",
+        "| memory MB | 300 | 302 | 310 |",
+        "| open files | 30 | 30 | 33 |",
+        "| growth of memory that is no file's, in ten minutes | at most 1% | 2.0% | NO |",
+        "| open files in the end, as against the beginning | at most 30 | 30 | yes |",
+    ):
+        assert line in lines
+    # In less than ten minutes nothing can be said of growth.
+    assert service.list_soak_promises({**SOAK, "seconds": 20.0}) == []
+
+
+def test_promises_of_the_service_are_won_or_lost() -> None:
+    results = {"service": LOAD, "soak": SOAK}
+    wins, losses = list(page.list_wins(results)), list(page.list_losses(results))
+    assert "The service: single posts, 99 % within: 49.5 ms, promised 50 ms." in wins
+    assert "The service: answers under overload: 200, 429, 500, promised 200 and 429." in losses
+    assert (len(wins), len(losses)) == (5, 5)
