@@ -749,6 +749,13 @@ def serve(
             "kept unless given."
         ),
     ] = None,
+    index_file: Annotated[
+        str | None,
+        typer.Option(
+            help="File with the address of the index, which may have a password in it; "
+            "instead of it."
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(

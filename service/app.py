@@ -133,7 +133,7 @@ class Service:
 
     async def start(self) -> None:
         """Compile, and open what there is."""
-        await self.workers.run(0, warm_up)
+        await asyncio.to_thread(warm_up, index=self._kept is not None)
         if self._kept:
             await self._kept.start()
         if self._jobs:

@@ -51,6 +51,9 @@ _MOST_MAINTENANCE: Final = 4
 # So an index says that it is not there.
 _MISSING: Final = "is no index"
 
+# And so that its database cannot be reached.
+_AWAY: Final = "the server cannot be reached"
+
 
 @dataclass(eq=False)
 class _Post(Generic[_Answer]):
@@ -302,7 +305,13 @@ class Collections:
 
     async def start(self) -> None:
         """Open what there is, as many as stay open; what cannot be opened is logged."""
-        for name in (await self.names())[: self._most_open]:
+        names: list[str] = []
+        try:
+            names = await self.names()
+        except ProblemError as error:
+            # It may come yet; `check_ready` says that it is not there.
+            _log.error("collections: %s", error)
+        for name in names[: self._most_open]:
             try:
                 async with self.using(name):
                     pass
@@ -593,7 +602,11 @@ def _no_document() -> ProblemError:
 def _refuse(place: str, error: InputError | OutputError) -> ProblemError:
     """Say that an index cannot be used; its path is for the log alone."""
     _log.error("%s: %s", place, error)
-    return _unavailable(place, error.reason)
+    reason = error.reason
+    if reason.startswith(_AWAY):
+        # What is behind it says where the database is.
+        reason = "the database cannot be reached"
+    return _unavailable(place, reason)
 
 
 def _unavailable(place: str, reason: str) -> ProblemError:

@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     index: str | None = None
     """Folder of the collections, or postgresql://user@host/database; none are kept unless given."""
 
+    index_file: Path | None = None
+    """File with the address of the index, which may have a password in it; instead of it."""
+
     data: Path | None = None
     """Folder of jobs, snapshots and replicas; that of the collections unless given."""
 
@@ -190,9 +193,26 @@ def load_settings(config: str | None, flags: Mapping[str, Any]) -> Settings:
             return tuple(sources)
 
     try:
-        return Loaded(**given)
+        found = Loaded(**given)
     except ValidationError as error:
         raise _tell(error, given, in_file) from None
+    return _read_index_file(found)
+
+
+def _read_index_file(settings: Settings) -> Settings:
+    """Take the address of the index out of its file."""
+    file = settings.index_file
+    if file is None:
+        return settings
+    if settings.index is not None:
+        raise OptionsError("index_file", str(file), "nothing beside the index itself")
+    try:
+        index = file.read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise InputError(str(file), getattr(error, "strerror", None) or str(error)) from None
+    if not index or "\n" in index:
+        raise InputError(str(file), "expected one line: the address of an index")
+    return settings.model_copy(update={"index": index, "index_file": None})
 
 
 def _tell(

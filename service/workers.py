@@ -11,8 +11,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+from dedup.index.index import Index
 from dedup.kernels import compilation_notice
 from dedup.options import Options
 from dedup.pipeline import clean
@@ -208,8 +210,14 @@ class Room:
             self.held_bytes -= held
 
 
-def warm_up() -> None:
-    """Compile every kernel, or load it from the disk, so that no request waits for that."""
+def warm_up(*, index: bool = False) -> None:
+    """Compile every kernel, or load it from the disk, so that no request waits for that.
+
+    Parameters
+    ----------
+    index
+        Whether those of an index, too.
+    """
 
     def notify() -> None:
         _log.info("Compiling kernels; this takes about half a minute, once.")
@@ -217,3 +225,26 @@ def warm_up() -> None:
     with compilation_notice(notify):
         for unit in ("sentence", "paragraph", "document"):
             clean(_WARM_UP_TEXT, Options.from_mapping({"unit": unit, "min_chars": 1}))
+        if index:
+            _warm_up_index()
+
+
+def _warm_up_index() -> None:
+    """Do with an index what is done with one: in memory, in a segment, forgotten, merged."""
+    first, *others = (
+        [(f"{turn} {number}", f"{_WARM_UP_TEXT} It is {number}.") for number in range(3)]
+        for turn in range(3)
+    )
+    with TemporaryDirectory(prefix="dedup-") as folder:
+        for documents in (first, *others):
+            with Index.open(folder) as opened:
+                opened.check(documents)
+                opened.add(documents)
+                opened.add(documents, if_exists="skip")
+                opened.compact()
+        with Index.open(folder) as opened:
+            opened.remove([first[0][0]])
+            opened.add(first)
+            opened.repeats(first[1][0])
+            opened.compact()
+            opened.reindex()

@@ -5,26 +5,27 @@ import io
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import typer.main
+from test_service import serving
 
 from dedup.cli import EXIT_CODES, app
 from dedup.options import Options
+from service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SERVICE_README = (ROOT / "service" / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
 
 
 def sessions() -> Iterator[tuple[str, str]]:
@@ -44,7 +45,7 @@ def test_commands_print_what_the_readme_shows(tmp_path: Path) -> None:
     environment.pop("NO_COLOR", None)
     ran = 0
     for command, shown in sessions():
-        if command.startswith((". ", "curl ")):
+        if command.startswith(". ") or "curl " in command:
             continue
         done = subprocess.run(
             ["bash", "-c", command],
@@ -73,40 +74,73 @@ def test_the_python_example_prints_what_the_readme_shows() -> None:
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "dedup", "serve", "--port", str(number)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(1200):
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(f"http://127.0.0.1:{number}/livez")
-                break
-            time.sleep(0.05)
-        yield number
-    finally:
-        server.terminate()
-        server.wait(20)
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    folder = tmp_path_factory.mktemp("served")
+    flags = ("--index", folder / "index", "--disk-reserve-bytes", 0)
+    with serving(folder / "log", *flags) as served:
+        yield served.port
 
 
 def test_curl_lines_answer_what_the_readme_shows(port: int) -> None:
-    lines = [(command, shown) for command, shown in sessions() if command.startswith("curl ")]
-    assert lines
+    lines = [(command, shown) for command, shown in sessions() if "curl " in command]
+    assert len(lines) >= 6
     for command, shown in lines:
-        words = shlex.split(command.replace("\\\n", " "))
-        url = next(word for word in words if word.startswith("localhost:8000"))
-        header = words[words.index("-H") + 1].split(": ")
-        answer = httpx.post(
-            f"http://127.0.0.1:{port}{url.removeprefix('localhost:8000')}",
-            content=words[words.index("-d") + 1],
-            headers=dict([header]),
+        before, _, words = command.replace("\\\n", " ").rpartition("curl ")
+        sent = b""
+        if before:
+            sent = subprocess.check_output(["bash", "-c", before.strip().removesuffix("|")])
+        method, headers, body = "", {}, None
+        url = ""
+        left = iter(shlex.split(words))
+        for word in left:
+            if word == "-X":
+                method = next(left)
+            elif word == "-H":
+                name, _, value = next(left).partition(": ")
+                headers[name] = value
+            elif word == "-d":
+                body = next(left).encode()
+            elif word == "--data-binary":
+                assert next(left) == "@-"
+                body = sent
+            elif word != "-s":
+                url = word.removeprefix("localhost:8000")
+        if body is not None:
+            headers.setdefault("content-type", "application/x-www-form-urlencoded")
+        answer = httpx.request(
+            method or ("GET" if body is None else "POST"),
+            f"http://127.0.0.1:{port}{url}",
+            content=body,
+            headers=headers,
         )
-        assert answer.text == shown.strip()
+        assert answer.text.strip() == shown.strip(), command
+
+
+def test_the_client_in_the_operators_page_prints_what_it_shows(
+    port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = blocks("python", SERVICE_README)
+    (shown,) = blocks("text", SERVICE_README)
+    exec(compile(code.replace(":8000", f":{port}"), "service/README.md", "exec"), {})
+    assert capsys.readouterr().out == shown
+
+
+def test_the_table_of_settings_is_that_of_the_settings() -> None:
+    rows = ["| setting | default | |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if name == "threads":
+            shown = "all cores"
+        elif default is None:
+            shown = ""
+        elif isinstance(default, bool):
+            shown = f"`{str(default).lower()}`"
+        else:
+            shown = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+        rows.append(f"| `{name}` | {shown} | {' '.join((field.description or '').split())} |")
+    table = "\n".join(rows) + "\n"
+    begin, end = "<!-- settings: begin -->\n", "<!-- settings: end -->"
+    assert SERVICE_README.partition(begin)[2].partition(end)[0] == table
 
 
 def test_every_option_of_the_command_is_in_the_readme_and_the_other_way_round() -> None:

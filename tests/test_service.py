@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -570,8 +570,9 @@ def test_pieces_of_a_large_answer_are_the_whole_answer(
 
 AFTER_WARM_UP = """
 import sys
+import tempfile
 from pathlib import Path
-from dedup import Options, clean
+from dedup import Index, Options, clean
 from service.workers import warm_up
 
 def count_signatures():
@@ -583,7 +584,7 @@ def count_signatures():
         if hasattr(value, "signatures") and hasattr(value, "py_func")
     }
 
-warm_up()
+warm_up(index=True)
 before = count_signatures()
 samples = [path.read_text("utf-8") for path in sorted(Path("seeds").glob("*.txt"))]
 twice = "The ferry leaves at noon from the pier. So the ferry leaves at noon from the pier. "
@@ -595,6 +596,14 @@ for text in ["", "a", twice, twice * 50, "渡轮中午从旧码头出发。" * 3
         Options(threshold=1.0, min_chars=1, shingle_chars=8),
     ):
         clean(text, options)
+with tempfile.TemporaryDirectory() as folder:
+    for turn in range(3):
+        with Index.open(folder) as index:
+            documents = [(f"{turn} {i}", text) for i, text in enumerate([twice * turn, *samples])]
+            index.check(documents)
+            index.add(documents)
+            index.remove([documents[0][0]])
+            index.compact()
 after = count_signatures()
 print(sum(after.values()), {name for name in after if after[name] != before.get(name)} or "none")
 """
@@ -660,12 +669,14 @@ class Served:
 
 
 @contextmanager
-def serving(log: Path, *flags: object, **environment: str) -> Iterator[Served]:
-    """Start a server; it is stopped at the end."""
+def serving(
+    log: Path, *flags: object, before: Sequence[str] = (), **environment: str
+) -> Iterator[Served]:
+    """Start a server, by another program where one is given; it is stopped at the end."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("DEDUP_")}
     with log.open("ab") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dedup", "serve", "--port", "0", *map(str, flags)],
+            [*before, sys.executable, "-m", "dedup", "serve", "--port", "0", *map(str, flags)],
             cwd=ROOT,
             stdout=sink,
             stderr=subprocess.PIPE,

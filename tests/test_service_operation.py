@@ -1,10 +1,13 @@
 """How the service is run: settings, keys, logs, metrics, several processes, its end."""
 
 import asyncio
+import os
 import re
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ import pytest
 import typer.main
 from conftest import Run
 from test_index import FERRY, KEPT, NOBODY
-from test_service import JSON, PLAIN, Client, check_problem, serving
+from test_service import JSON, PLAIN, ROOT, Client, check_problem, serving
 from test_service_collections import serve
 
 from dedup import InputError, OptionsError
@@ -33,8 +36,6 @@ DOCUMENTS = f"{NEWS}/documents"
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in list(os.environ):
         if name.startswith("DEDUP_"):
             monkeypatch.delenv(name)
@@ -65,7 +66,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(
         ({"body_limit_bytes": 0}, None, "", "--body-limit-bytes: got 0, expected input should"),
         ({}, ("DEDUP_PORT", "x"), "", "option DEDUP_PORT: got 'x', expected input should be a"),
         ({}, ("DEDUP_PROT", "1"), "", "option DEDUP_PROT: got '1', expected no such variable"),
-        ({}, None, "prot = 1", "option prot of the file: got 1, expected one of index, data"),
+        ({}, None, "prot = 1", "option prot of the file: got 1, expected one of index, index"),
         ({}, None, "threads = 0", "option threads of the file: got 0"),
         ({}, None, "threads = ", "dedup.toml: is no TOML"),
     ],
@@ -548,3 +549,68 @@ def test_a_stream_that_is_under_way_is_answered_before_the_end(tmp_path: Path) -
         assert received.endswith(b"0\r\n\r\n")
         assert b'"document":"b"' in received
         assert served.process.wait(60) in (0, -signal.SIGTERM)
+
+
+# Image and composition, which are built elsewhere
+
+
+def test_the_health_check_of_the_image_says_how_the_service_is(tmp_path: Path) -> None:
+    image = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    found = re.search(r"^HEALTHCHECK .*? CMD\s+(\[.*\])$", image, re.MULTILINE)
+    assert found
+    check = [sys.executable, *orjson.loads(found[1])[1:]]
+    with serving(tmp_path / "log", "--index", tmp_path, "--disk-reserve-bytes", 0) as served:
+        environment = os.environ | {"DEDUP_PORT": str(served.port)}
+        assert subprocess.run(check, env=environment, check=False).returncode == 0
+    assert subprocess.run(check, env=environment, check=False, stderr=-3).returncode != 0
+
+
+def test_the_image_sets_what_there_is_and_runs_as_an_ordinary_user() -> None:
+    image = (ROOT / "Dockerfile").read_text()
+    names = set(re.findall(r"\bDEDUP_(\w+)=", image))
+    assert {name.lower() for name in names} <= Settings.model_fields.keys()
+    assert names
+    assert re.search(r"^USER (?!root)\w+$", image, re.MULTILINE)
+    for copied in re.findall(r"^COPY ((?:[\w.]+ )+)\S+$", image, re.MULTILINE):
+        for one in copied.split():
+            assert (ROOT / one).exists()
+            assert f"\n!{one}\n" in (ROOT / ".dockerignore").read_text()
+    (compiled,) = re.findall(r'^RUN \S+/python -c "(.*)"$', image, re.MULTILINE)
+    subprocess.run([sys.executable, "-c", compiled], check=True, cwd=ROOT)
+
+
+def test_the_composition_starts_the_service_as_its_settings_allow(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    composed = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    service = composed["services"]["dedup"]
+    assert service["read_only"] is True
+    assert not str(service["user"]).startswith("0")
+    assert {"postgres", "keys", "index"} == composed["secrets"].keys()
+    assert set(service["secrets"]) <= composed["secrets"].keys()
+    words = iter(service["command"])
+    given = {word.removeprefix("--").replace("-", "_"): next(words) for word in words}
+    assert given.keys() <= Settings.model_fields.keys()
+    # With the secrets in their places it starts.
+    create_key(tmp_path / "keys", "admin", False, ())
+    (tmp_path / "index").write_text("postgresql://dedup:secret@postgres/dedup")
+    for name in ("keys", "index"):
+        key = "keys" if name == "keys" else "index_file"
+        assert given[key] == f"/run/secrets/{name}"
+        given[key] = str(tmp_path / name)
+    settings = load_settings(None, given)
+    assert settings.index == "postgresql://dedup:secret@postgres/dedup"
+    check_settings(settings)
+    assert composed["services"]["postgres"]["healthcheck"]["test"][0] == "CMD"
+
+
+def test_a_file_with_the_address_of_the_index_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "index"
+    with pytest.raises(InputError, match=r"(?i)no such file"):
+        load_settings(None, {"index_file": str(file)})
+    file.write_text("\n")
+    with pytest.raises(InputError, match="expected one line"):
+        load_settings(None, {"index_file": str(file)})
+    file.write_text("/srv/dedup\n")
+    assert load_settings(None, {"index_file": str(file)}).index == "/srv/dedup"
+    with pytest.raises(OptionsError, match="nothing beside the index itself"):
+        load_settings(None, {"index_file": str(file), "index": "/srv/other"})
