@@ -192,7 +192,7 @@ def _measure_stores(setting: Setting) -> dict[str, Any]:
 
 
 def _measure_service(setting: Setting) -> dict[str, Any]:
-    seconds, batches, overload_seconds = (2.0, 3, 6.0) if setting.quick else (20.0, 20, 60.0)
+    seconds, batches, overload_seconds = (1.0, 2, 3.0) if setting.quick else (20.0, 20, 60.0)
     return service.measure_service(setting.parts, seconds, batches, overload_seconds)
 
 

@@ -451,9 +451,10 @@ def _soak_table(results: Mapping[str, Any]) -> str:
     part = results["soak"]
     statuses = ", ".join(f"{count:,} of {name}" for name, count in part["statuses"].items())
     text = (
-        f"The same for {_duration(part['seconds'])}, all that it can be asked in turn, documents "
-        f"that are old removed again: {statuses} (one in each round of {part['rounds']:,} is "
-        "wrong on purpose). From a sixth of the time on:\n\n"
+        f"The service for {_duration(part['seconds'])}: all that it can be asked, in turn, over "
+        f"a few connections, old documents removed again. {statuses}; in each of "
+        f"{part['rounds']:,} rounds one request is wrong on purpose. From a sixth of the time "
+        "on:\n\n"
     ) + _table(
         ["", "first", "last", "most"],
         [

@@ -41,8 +41,8 @@ TAKEN = {
     "most_own_mb": 205.0,
     "growth_10_min": 0.02,
     "first_files": 30,
-    "last_files": 30,
-    "most_files": 33,
+    "last_files": 41,
+    "most_files": 43,
 }
 LOAD = {
     "workload": "natural",
@@ -293,7 +293,7 @@ def test_the_service_is_measured_for_long() -> None:
     assert (statuses["422"], statuses.keys()) == (part["rounds"], {"200", "422"})
     assert statuses["200"] == part["rounds"] * (6 + 20)
     text = tables.render_tables({"machine": MACHINE, "soak": part})
-    assert "all that it can be asked in turn" in text
+    assert "all that it can be asked, in turn" in text
 
 
 def test_tables_say_what_the_service_promises_and_what_it_reached() -> None:
@@ -310,9 +310,9 @@ def test_tables_say_what_the_service_promises_and_what_it_reached() -> None:
         "| health checks under overload, 99 % within | 50 ms | 49.5 ms | yes |",
         "| documents acknowledged under overload that are not there | 0 | 1 of 39,000 | NO |",
         "| memory MB | 300 | 302 | 310 |",
-        "| open files | 30 | 30 | 33 |",
+        "| open files | 30 | 41 | 43 |",
         "| growth of memory that is no file's, in ten minutes | at most 1% | 2.0% | NO |",
-        "| open files in the end, as against the beginning | at most 30 | 30 | yes |",
+        "| open files in the end, beside those of the beginning | at most 10 | 11 | NO |",
     ):
         assert line in lines
     # In less than ten minutes nothing can be said of growth.
@@ -324,4 +324,4 @@ def test_promises_of_the_service_are_won_or_lost() -> None:
     wins, losses = list(page.list_wins(results)), list(page.list_losses(results))
     assert "The service: single posts, 99 % within: 49.5 ms, promised 50 ms." in wins
     assert "The service: answers under overload: 200, 429, 500, promised 200 and 429." in losses
-    assert (len(wins), len(losses)) == (5, 5)
+    assert (len(wins), len(losses)) == (4, 6)
