@@ -25,7 +25,6 @@ from test_service_collections import serve
 
 from dedup import InputError, OptionsError
 from dedup.cli import app as command
-from dedup.index.index import Index
 from service.keys import create_key, read_keys, remove_key, write_keys
 from service.server import check_settings
 from service.settings import Settings, load_settings
@@ -485,51 +484,6 @@ def test_processes_share_an_index_and_their_metrics(tmp_path: Path) -> None:
         statuses = {httpx.get(f"{served.url}{NEWS}").status_code for _ in range(10)}
         assert statuses == {404}
         served.stop()
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_what_was_acknowledged_survives_the_end_under_load(
-    tmp_path: Path, how: signal.Signals
-) -> None:
-    acknowledged: list[str] = []
-    broken: list[int] = []
-
-    async def send(url: str, sender: int) -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
-            for number in range(10_000):
-                name = f"{sender}-{number}"
-                text = f"{FERRY} Line {number} of sender {sender}, who has {number * 7} more."
-                try:
-                    answer = await client.post(DOCUMENTS, json={"id": name, "text": text})
-                except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError):
-                    broken.append(sender)
-                    return
-                if answer.status_code == 200:
-                    acknowledged.append(name)
-                else:
-                    assert answer.status_code in (429, 503)
-
-    async def load(served: Any) -> None:
-        senders = [asyncio.create_task(send(served.url, number)) for number in range(8)]
-        while len(acknowledged) < 200:
-            await asyncio.sleep(0.01)
-        served.process.send_signal(how)
-        await asyncio.gather(*senders)
-
-    flags = ("--index", tmp_path, "--disk-reserve-bytes", 0)
-    with serving(tmp_path / "log", *flags) as served:
-        httpx.put(f"{served.url}{NEWS}")
-        asyncio.run(load(served))
-        served.process.wait(60)
-    assert len(broken) == 8
-    with Index.open(tmp_path / "collections" / "news", create=False) as index:
-        there = {name for name, _ in index.export()}
-        index.verify()
-    assert set(acknowledged) <= there
-    if how == signal.SIGTERM:
-        # What was in flight was answered: what is there was told.
-        assert there == set(acknowledged)
-        assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_a_stream_that_is_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
