@@ -1,42 +1,60 @@
 """A process that does one job: unpack what was uploaded, clean it, pack what is left.
 
 It is killed when the job is cancelled, and started again after any end; what it finds in
-the folder of the job says how far it was. Nothing outside that folder is written.
+the folder of the job says how far it was. Nothing outside that folder is written. It ends
+with who started it, who holds its standard input open for that.
 """
 
+import errno
+import gzip
+import lzma
 import os
+import resource
 import shutil
 import stat
+import struct
 import sys
 import tarfile
+import threading
 import time
 import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self, cast
 
 import orjson
 
+from dedup.documents import CorpusFile, FileError, Limits
 from dedup.errors import DedupError, InputError, OutputError
+from dedup.filelist import kind_of
 from dedup.files import write_whole
 from dedup.progress import Done, Progress
+from dedup.streams import InputStream
 
 # Files of a job's folder.
 JOB, UPLOAD, PROGRESS, DONE, FAILED = (
     "job.json", "upload", "progress.json", "done.json", "failed.json",
 )  # fmt: skip
-INPUT, OUT = "input", "out"
+INPUT, OUT, MAP = "input", "out", "map.jsonl"
 LINES_NAME: Final = "documents.jsonl"
 
 # How a run that failed for a reason of its own ends; any other end is tried once more.
 REFUSED: Final = 3
 
+# Entries of any kind, and the folders they stand in: each is an inode, whatever it holds.
 _MOST_ENTRIES: Final = 1_000_000
 _MOST_DEPTH: Final = 64
+
+# What the headers of one entry of a tar may take. tarfile reads an extended header whole:
+# with no limit a .tar.gz of 0.3 MB had 609 MiB taken for one.
+_HEADER_BYTES: Final = 1 << 20
+
+# Memory for unpacking: what is known of a million entries of a zip takes about a third of it.
+_UNPACKING_BYTES: Final = 2 << 30
 _NAME_BYTES, _PATH_BYTES = 255, 3000
 _CHARS_SHOWN: Final = 80
 
@@ -44,12 +62,25 @@ _CHARS_SHOWN: Final = 80
 _ALWAYS_BYTES: Final = 16 << 20
 _COPIED_AT_ONCE: Final = 1 << 20
 
+_OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
+
+# Of a file in a result.
+_MODE: Final = 0o644
+
 _SECONDS_BETWEEN: Final = 0.2
 
 # A run that takes long keeps what it did; the service may be stopped at any time.
 _SAVE_SECONDS: Final = 10.0
 
-_DAMAGE: Final = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)
+# What could not be read, and notes, that are told one by one.
+_MOST_TOLD: Final = 1000
+
+# A file of the job cannot be unpacked, whatever the reader of its format makes of that. Of
+# archives with changed bytes zipfile raises what is no error of its own for one in twenty.
+_DAMAGE: Final = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError,
+    NotImplementedError, ValueError, OverflowError, IndexError, KeyError, struct.error,
+)  # fmt: skip
 
 
 def name_result(kind: str) -> str:
@@ -70,8 +101,8 @@ def check_upload(path: Path, kind: str) -> None:
             raise InputError("body", "is no zip archive")
         if kind.startswith("tar"):
             # With its first entry.
-            with _open_tar(path, kind) as archive:
-                archive.next()
+            with _open_tar(path, kind) as entries:
+                next(entries, None)
     except (*_DAMAGE, OSError) as error:
         raise InputError("body", f"is no {kind} archive: {error}") from None
 
@@ -114,7 +145,8 @@ class Unpacking:
     target
         The folder.
     job
-        `bytes` of the archive, `ratio` and `unpacked_bytes` that it may have.
+        `bytes` of the archive, `ratio` and `unpacked_bytes` that it may have;
+        `reserve_bytes` that stay free on the disk.
     done
         Told of bytes that are written.
     """
@@ -122,7 +154,9 @@ class Unpacking:
     def __init__(self, target: Path, job: dict[str, Any], done: Done) -> None:
         self._target, self._done = target, done
         self._left = min(job["unpacked_bytes"], max(job["ratio"] * job["bytes"], _ALWAYS_BYTES))
+        self._reserve_bytes = job.get("reserve_bytes", 0)
         self._names: dict[str, str] = {}
+        self._folders: set[str] = set()
         self._count = 0
 
     def write(self, name: str, opened: Callable[[], IO[bytes] | None]) -> None:
@@ -130,17 +164,16 @@ class Unpacking:
         parts = self._check(name)
         place = self._target.joinpath(*parts)
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folders(parts[:-1])
             source = opened()
             if source is None:
                 raise InputError(_show(name), "has no content")
             with source, place.open("xb") as file:
                 while part := source.read(_COPIED_AT_ONCE):
-                    self._left -= len(part)
-                    if self._left < 0:
-                        raise InputError(_show(name), "the archive unpacks to more than it may")
+                    self._spend(name, len(part))
                     file.write(part)
                     self._done(len(part))
+            self._measure(place, name)
         except (FileExistsError, NotADirectoryError):
             raise InputError(_show(name), "is a file and a folder, or there twice") from None
         except _DAMAGE as error:
@@ -149,13 +182,56 @@ class Unpacking:
             # So zipfile tells of a password.
             raise InputError(_show(name), f"cannot be unpacked: {error}") from None
         except OSError as error:
+            # So bz2 and gzip tell of damage, and a directory that points before the file.
+            if error.errno in (None, errno.EINVAL):
+                raise InputError(_show(name), f"is damaged: {error}") from None
             raise OutputError(_show(name), error.strerror or str(error)) from None
+
+    def count(self, name: str) -> None:
+        """Count an entry of any kind, or a folder."""
+        self._count += 1
+        if self._count > _MOST_ENTRIES:
+            raise InputError(_show(name), f"there are over {_MOST_ENTRIES} entries and folders")
+
+    def _spend(self, name: str, size: int) -> None:
+        """Take from the bytes that are left; look at the disk before they are written."""
+        self._left -= size
+        if self._left < 0:
+            raise InputError(_show(name), "the archive unpacks to more than it may")
+        if self._reserve_bytes:
+            free = shutil.disk_usage(self._target).free
+            if free - size < self._reserve_bytes:
+                raise OutputError(_show(name), f"the disk has {free} bytes left")
+
+    def _make_folders(self, parts: list[str]) -> None:
+        # The last is there when all above it are.
+        if not parts or "/".join(parts) in self._folders:
+            return
+        for depth in range(1, len(parts) + 1):
+            path = "/".join(parts[:depth])
+            if path not in self._folders:
+                self.count(path)
+                (self._target / path).mkdir(exist_ok=True)
+                self._folders.add(path)
+
+    def _measure(self, place: Path, name: str) -> None:
+        """Take what a packed file unpacks to from the bytes that are left, too.
+
+        A run unpacks it, and its own limits are those of one file.
+        """
+        format_, compression = kind_of(name)
+        if not compression:
+            return
+        file = CorpusFile(place, name, format_, compression)
+        try:
+            for block in InputStream(file, Limits()).blocks():
+                self._spend(name, len(block))
+        except FileError:
+            # The run tells of it as of any file that cannot be read.
+            return
 
     def _check(self, name: str) -> list[str]:
         """Return the parts of a name, when it is a safe one."""
-        self._count += 1
-        if self._count > _MOST_ENTRIES:
-            raise InputError(_show(name), f"there are over {_MOST_ENTRIES} entries")
         parts = name.split("/")
         reason = None
         if name.startswith("/") or (len(name) > 1 and name[1] == ":"):
@@ -194,11 +270,24 @@ def unpack(folder: Path, job: dict[str, Any], progress: Progress) -> None:
     with progress.stage("unpacking", unit="bytes") as done:
         unpacking = Unpacking(part, job, done)
         if job["kind"] == "jsonl":
-            os.link(folder / UPLOAD, part / LINES_NAME)
-        elif job["kind"] == "zip":
-            unpack_zip(folder / UPLOAD, unpacking)
+            try:
+                os.link(folder / UPLOAD, part / LINES_NAME)
+            except OSError:
+                # Some file systems have no second names.
+                shutil.copyfile(folder / UPLOAD, part / LINES_NAME)
         else:
-            _unpack_tar(folder / UPLOAD, job["kind"], unpacking)
+            before = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (_UNPACKING_BYTES, before[1]))
+            try:
+                if job["kind"] == "zip":
+                    unpack_zip(folder / UPLOAD, unpacking)
+                else:
+                    _unpack_tar(folder / UPLOAD, job["kind"], unpacking)
+            except MemoryError:
+                reason = f"takes over {_UNPACKING_BYTES >> 20} MiB of memory to unpack"
+                raise InputError("upload", reason) from None
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, before)
     part.replace(target)
 
 
@@ -210,6 +299,7 @@ def unpack_zip(path: Path, unpacking: Unpacking) -> None:
         raise InputError("upload", f"is no zip archive: {error}") from None
     with archive:
         for entry in archive.infolist():
+            unpacking.count(entry.filename)
             if stat.S_ISLNK(entry.external_attr >> 16):
                 raise InputError(_show(entry.filename), "is a link")
             if entry.flag_bits & 1:
@@ -218,32 +308,88 @@ def unpack_zip(path: Path, unpacking: Unpacking) -> None:
                 unpacking.write(entry.orig_filename, partial(archive.open, entry))
 
 
+class _Entry(tarfile.TarInfo):
+    """An entry of a tar; one whose header is damaged is not taken for the end of it.
+
+    tarfile ends at the first header that it cannot read as it does at the block of zeros
+    that ends an archive, and what stands behind is lost without a word.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """See `tarfile.TarInfo.frombuf`."""
+        if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+            return super().frombuf(buf, encoding, errors)
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from None
+
+
+class _Metered:
+    """A stream that gives so much for the headers of an entry, and its content beside."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+        self.left = _HEADER_BYTES
+
+    def read(self, size: int) -> bytes:
+        """Give what tarfile asks for."""
+        data = self._source.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise tarfile.ReadError(f"a header takes over {_HEADER_BYTES} bytes")
+        return data
+
+
+@contextmanager
+def _open_tar(
+    path: Path, kind: str
+) -> Iterator[Iterator[tuple[tarfile.TarInfo, Callable[[], IO[bytes] | None]]]]:
+    """Give the entries of a tar, and what opens each before the next one is asked for."""
+    with ExitStack() as opened:
+        source: IO[bytes] = opened.enter_context(path.open("rb"))
+        if kind == "tar.gz":
+            # Not by tarfile's own gz: it knows nothing of a second member, and pigz and
+            # bgzip write many.
+            source = cast("IO[bytes]", opened.enter_context(gzip.GzipFile(fileobj=source)))
+        metered = _Metered(source)
+        archive = opened.enter_context(
+            tarfile.open(fileobj=metered, mode="r|", tarinfo=_Entry)  # type: ignore[call-overload]
+        )
+
+        def read() -> Iterator[tuple[tarfile.TarInfo, Callable[[], IO[bytes] | None]]]:
+            while entry := archive.next():
+                # What tarfile knows of a million entries takes over 1 GiB.
+                archive.members.clear()
+                metered.left = _HEADER_BYTES + entry.size
+                yield entry, partial(archive.extractfile, entry)
+
+        yield read()
+
+
 def _unpack_tar(path: Path, kind: str, unpacking: Unpacking) -> None:
     try:
-        with _open_tar(path, kind) as archive:
-            for entry in archive:
+        with _open_tar(path, kind) as entries:
+            for entry, opened in entries:
+                unpacking.count(entry.name)
                 if entry.isdir():
                     continue
-                if not entry.isreg():
-                    raise InputError(_show(entry.name), "is a link or a device")
-                name = entry.name.removeprefix("./")
-                unpacking.write(name, partial(archive.extractfile, entry))
+                if not entry.isreg() or entry.issparse():
+                    raise InputError(_show(entry.name), "is a link, a device, or sparse")
+                unpacking.write(entry.name.removeprefix("./"), opened)
     except (*_DAMAGE, OSError) as error:
         raise InputError("upload", f"is damaged: {error}") from None
 
 
-def _open_tar(path: Path, kind: str) -> tarfile.TarFile:
-    return tarfile.open(path, "r|gz" if kind == "tar.gz" else "r|")
-
-
 def pack(folder: Path, kind: str, progress: Progress) -> None:
     """Pack the cleaned files as the upload was packed."""
-    from dedup.runs import MANIFEST_NAME, MAP_NAME, SUMMARY_NAME
+    from dedup.runs import MANIFEST_NAME, SUMMARY_NAME
 
     out, target = folder / OUT, folder / name_result(kind)
     part = folder / f"{target.name}.part"
     files = sorted(path for path in out.rglob("*") if path.is_file() and not path.is_symlink())
-    own = {out / MAP_NAME, out / SUMMARY_NAME, out / MANIFEST_NAME}
+    own = {out / MAP, out / SUMMARY_NAME, out / MANIFEST_NAME}
     files = [path for path in files if path not in own]
     with progress.stage("packing", len(files), "files") as done:
         if kind == "jsonl":
@@ -251,16 +397,42 @@ def pack(folder: Path, kind: str, progress: Progress) -> None:
         elif kind == "zip":
             with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in files:
-                    archive.write(path, path.relative_to(out).as_posix())
+                    # Neither time nor mode: the same upload gives the same bytes.
+                    entry = zipfile.ZipInfo(path.relative_to(out).as_posix())
+                    entry.compress_type = zipfile.ZIP_DEFLATED
+                    entry.external_attr = (stat.S_IFREG | _MODE) << 16
+                    entry.file_size = path.stat().st_size
+                    with path.open("rb") as file, archive.open(entry, "w") as packed:
+                        shutil.copyfileobj(file, packed, _COPIED_AT_ONCE)
                     done(1)
         else:
-            with tarfile.open(part, "w:gz" if kind == "tar.gz" else "w") as packed:
+            with (
+                _open_target(part, kind) as target_file,
+                tarfile.open(fileobj=target_file, mode="w") as tar,
+            ):
                 for path in files:
-                    packed.add(path, path.relative_to(out).as_posix())
+                    # Nor who the service runs as.
+                    member = tarfile.TarInfo(path.relative_to(out).as_posix())
+                    member.size, member.mode = path.stat().st_size, _MODE
+                    with path.open("rb") as file:
+                        tar.addfile(member, file)
                     done(1)
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(target)
+
+
+def _open_target(path: Path, kind: str) -> IO[bytes]:
+    if kind == "tar.gz":
+        return cast("IO[bytes]", gzip.GzipFile(path, "wb", mtime=0))
+    return path.open("wb")
+
+
+def forget_work(folder: Path) -> None:
+    """Remove from the folder of a job that has ended all but what is told of it, and given."""
+    for name in (INPUT, f"{INPUT}.part", OUT):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / UPLOAD).unlink(missing_ok=True)
 
 
 def work(folder: Path) -> None:
@@ -271,6 +443,9 @@ def work(folder: Path) -> None:
     DedupError
         When it cannot be done.
     """
+    if (folder / DONE).exists():
+        # Its end was not noted before the service ended.
+        return
     job = orjson.loads((folder / JOB).read_bytes())
     progress = _Report(folder / PROGRESS)
     if not (folder / INPUT).exists():
@@ -292,9 +467,42 @@ def work(folder: Path) -> None:
     )
     done = run(plan, Options.from_mapping(job["options"]), Filters(), progress=progress)
     pack(folder, job["kind"], progress)
-    failures = [failure.to_mapping() for failure in done.failures]
-    value = {"summary": done.summary, "failures": failures, "notes": done.notes}
+    (out / MAP).replace(folder / MAP)
+    failures = shorten_failures(done.summary["failures"])
+    value = {
+        "summary": done.summary | {"failures": failures},
+        "failures": failures,
+        "notes": done.notes[:_MOST_TOLD],
+    }
     write_whole(str(folder / DONE), orjson.dumps(value))
+
+
+def shorten_failures(failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep the first of many, and count the rest: all of them are sent with every answer."""
+    more = len(failures) - _MOST_TOLD
+    if more <= 0:
+        return failures
+    rest = {"source": "upload", "reason": f"{more} more could not be read"}
+    return [*failures[:_MOST_TOLD], rest]
+
+
+def _end_with_parent() -> None:
+    """End at once when who started this process has ended."""
+
+    def wait() -> None:
+        # Nothing is ever written to it.
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _yield_to_service() -> None:
+    """Have whoever asks the service something be served before, and outlive this."""
+    os.nice(10)
+    # Where memory runs out, Linux ends this process and not the service.
+    with suppress(OSError):
+        _OOM_SCORE.write_text("1000")
 
 
 def _show(name: str) -> str:
@@ -306,8 +514,8 @@ def _show(name: str) -> str:
 def main() -> int:
     """Do the job of the folder that is given; return how it ended."""
     folder = Path(sys.argv[1])
-    # Who asks the service something is served before.
-    os.nice(10)
+    _end_with_parent()
+    _yield_to_service()
     try:
         work(folder)
     except DedupError as error:

@@ -28,16 +28,16 @@ from dedup.errors import DedupError, InputError, OutputError
 from dedup.files import write_whole
 from dedup.index.segments import sync_folder
 from dedup.options import Options
-from dedup.runs import MAP_NAME
 from service.job_worker import (
     DONE,
     FAILED,
     JOB,
-    OUT,
+    MAP,
     PROGRESS,
     REFUSED,
     UPLOAD,
     check_upload,
+    forget_work,
     name_result,
 )
 from service.problems import Fault, ProblemError
@@ -62,6 +62,12 @@ _LOOK_SECONDS: Final = 0.2
 
 # How often a worker that was killed is started again.
 _MOST_TRIES: Final = 2
+
+# How often a job is begun whatever ended it: it may be the end of the service, too.
+_MOST_BEGINNINGS: Final = 5
+
+# Between two looks for what nobody will end: uploads of processes that are gone.
+_TIDY_SECONDS: Final = 60.0
 
 # A comment in a stream of events, so that nobody takes it for dead.
 _HEARTBEAT_SECONDS: Final = 15.0
@@ -93,6 +99,8 @@ class Job:
         How often it was begun.
     unpacked_bytes, ratio
         What it may unpack to.
+    reserve_bytes
+        What of the disk stays free.
     """
 
     id: str
@@ -108,6 +116,7 @@ class Job:
     finished: float | None = None
     reason: str | None = None
     tries: int = 0
+    reserve_bytes: int = 0
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -190,8 +199,10 @@ class Jobs:
                 created=time.time(),
                 unpacked_bytes=limits.job_unpacked_bytes,
                 ratio=limits.job_ratio,
+                reserve_bytes=limits.disk_reserve_bytes,
             )
             await asyncio.to_thread(job.write, folder)
+            await asyncio.to_thread(sync_folder, folder)
             await asyncio.to_thread(sync_folder, self._folder)
             return job
         except BaseException as error:
@@ -256,14 +267,15 @@ class Jobs:
                 job = Job.read(self._folder / name)
                 if owner is None or job.owner == owner:
                     return job
-        except OSError:
+        except (OSError, ValueError, TypeError):
+            # Not there, or not written by this version.
             pass
         raise ProblemError(404, Fault("id", "there is no job with this id"))
 
     def describe(self, job: Job) -> dict[str, Any]:
         """Return what is told of a job."""
         shown = asdict(job)
-        for name in ("owner", "tries", "unpacked_bytes", "ratio"):
+        for name in ("owner", "tries", "unpacked_bytes", "ratio", "reserve_bytes"):
             del shown[name]
         progress = self._read(job, PROGRESS) if job.state != "queued" else {}
         done = self._read(job, DONE) if job.state == "done" else {}
@@ -298,7 +310,7 @@ class Jobs:
 
     def map(self, job: Job) -> Path:
         """Return the file of the map; `ProblemError` 409 when there is none."""
-        return self._ended(job) / OUT / MAP_NAME
+        return self._ended(job) / MAP
 
     def cancel(self, job: Job) -> None:
         """Stop a job, and remove all that there is of it."""
@@ -331,34 +343,43 @@ class Jobs:
                     break
                 except OSError:
                     await asyncio.sleep(_LOOK_SECONDS)
-            await asyncio.to_thread(self._tidy)
+            tidied = -_TIDY_SECONDS
             while True:
                 try:
-                    await self._work_once()
+                    if time.monotonic() - tidied > _TIDY_SECONDS:
+                        await asyncio.to_thread(self._tidy)
+                        tidied = time.monotonic()
+                    await self._work_once(lock.fileno())
                 except (OSError, DedupError) as error:
                     # No room, perhaps; the job stays as it is.
                     _log.error("jobs: %s", error)
                     await asyncio.sleep(_HEARTBEAT_SECONDS)
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _work_once(self) -> None:
+    async def _work_once(self, lock: int) -> None:
         jobs = await asyncio.to_thread(self.list, None)
         for job in jobs:
             if job.state not in _ENDED:
-                await self._do(job)
+                await self._do(job, lock)
                 return
             if time.time() - (job.finished or job.created) > self._settings.job_keep_seconds:
-                self.cancel(job)
+                await asyncio.to_thread(self.cancel, job)
 
-    async def _do(self, job: Job) -> None:
+    async def _do(self, job: Job, lock: int) -> None:
         """Do a job, or go on with it."""
+        if job.tries >= _MOST_BEGINNINGS:
+            reason = f"it was begun {job.tries} times, and the service ended each time"
+            await self._end(job, "failed", reason)
+            return
         folder = self._folder / job.id
         job = replace(job, state="running", started=job.started or time.time(), tries=job.tries + 1)
-        job.write(folder)
+        await asyncio.to_thread(job.write, folder)
+        # The worker ends when its standard input does, so with this process, and holds the
+        # lock until then: of two processes that do a job one would write over the other.
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "service.job_worker", str(folder),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE, pass_fds=[lock],
         )  # fmt: skip
         assert process.stderr is not None
         reading = asyncio.create_task(process.stderr.read())
@@ -366,7 +387,7 @@ class Jobs:
         try:
             while not ending.done():
                 await asyncio.wait([ending], timeout=_LOOK_SECONDS)
-                if not folder.exists():
+                if not self._is_there(job):
                     break
         except asyncio.CancelledError:
             # The service stops: this was no try of its own.
@@ -379,30 +400,51 @@ class Jobs:
                     process.kill()
             code = await ending
             said = (await reading).decode(errors="replace")
-        if not folder.exists():
+        if not self._is_there(job):
             # It may have written into a folder that was just made.
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             return
         if code == 0:
-            self._end(job, "done", None)
+            await self._end(job, "done", None)
             return
         if code == REFUSED:
-            self._end(job, "failed", self._read(job, FAILED).get("reason", "it says not why"))
+            reason = self._read(job, FAILED).get("reason", "it says not why")
+            await self._end(job, "failed", reason)
             return
-        cause = f"was killed by {Signals(-code).name}" if code < 0 else f"ended with {code}"
+        cause = f"was killed by {_name_signal(-code)}" if code < 0 else f"ended with {code}"
         _log.error("job %s: its process %s\n%s", job.id, cause, said[-4000:])
         if job.tries >= _MOST_TRIES:
             reason = f"its process {cause}, {job.tries} times; perhaps memory ran out"
-            self._end(job, "failed", reason)
+            await self._end(job, "failed", reason)
 
-    def _end(self, job: Job, state: State, reason: str | None) -> None:
-        replace(job, state=state, reason=reason, finished=time.time()).write(self._folder / job.id)
+    def _is_there(self, job: Job) -> bool:
+        """Tell whether a job was not cancelled; a worker may have made its folder anew."""
+        return (self._folder / job.id / JOB).exists()
+
+    async def _end(self, job: Job, state: State, reason: str | None) -> None:
+        folder = self._folder / job.id
+        ended = replace(job, state=state, reason=reason, finished=time.time())
+        await asyncio.to_thread(ended.write, folder)
+        await asyncio.to_thread(forget_work, folder)
 
     def _tidy(self) -> None:
         """Remove what is left of uploads that were not received whole, and of jobs."""
         for entry in self._folder.iterdir():
-            is_left = _ID.fullmatch(entry.name) and not (entry / JOB).exists()
-            # Another process may be receiving it.
-            came = entry / UPLOAD if (entry / UPLOAD).exists() else entry
-            old = time.time() - came.stat().st_mtime > 2 * self._settings.request_seconds
-            if (entry.name.startswith(".") and entry.is_dir()) or (is_left and old):
-                shutil.rmtree(entry, ignore_errors=True)
+            # Another process may be receiving it, or removing it.
+            with suppress(FileNotFoundError):
+                if entry.name.startswith("."):
+                    if entry.is_dir():
+                        shutil.rmtree(entry, ignore_errors=True)
+                elif _ID.fullmatch(entry.name) and not (entry / JOB).exists():
+                    came = entry / UPLOAD if (entry / UPLOAD).exists() else entry
+                    old = time.time() - came.stat().st_mtime > 2 * self._settings.request_seconds
+                    if old and not (entry / JOB).exists():
+                        shutil.rmtree(entry, ignore_errors=True)
+
+
+def _name_signal(number: int) -> str:
+    try:
+        return Signals(number).name
+    except ValueError:
+        # One of those that have no name.
+        return f"signal {number}"

@@ -1,15 +1,19 @@
 """The service's jobs: uploaded corpora, cleaned by processes of their own."""
 
 import asyncio
+import gzip
 import io
 import os
+import random
 import signal
 import stat
 import struct
 import tarfile
+import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, MutableMapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +27,14 @@ from test_index import FERRY, KEPT, NOBODY
 from test_service import Client, check_problem, serving
 from test_service_collections import serve
 
+from dedup.errors import InputError, OutputError
+from dedup.options import Options
+from dedup.progress import Progress
 from service import schemas
 from service.app import create_app
+from service.job_worker import pack, shorten_failures, unpack
+from service.jobs import Job, Jobs
+from service.problems import ProblemError
 from service.settings import Settings
 
 ZIP, TAR = {"Content-Type": "application/zip"}, {"Content-Type": "application/x-tar"}
@@ -38,7 +48,7 @@ ROWS = b"".join(
 )
 
 
-def make_zip(files: dict[str, str], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def make_zip(files: Mapping[str, str | bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", method) as archive:
         for name, text in files.items():
@@ -215,6 +225,39 @@ def zip_that_says_less() -> bytes:
     return bytes(data)
 
 
+def zip_with_bad_name() -> bytes:
+    """A name that says it is UTF-8, and is not."""
+    data = make_zip({"\u00e9.txt": FERRY})
+    return data.replace("\u00e9".encode(), b"\xff\xfe")
+
+
+def zip_lzma(place: int, value: bytes) -> bytes:
+    """A packed entry with bytes changed, counted from the version before its settings."""
+    data = bytearray(make_zip({"a.txt": FERRY}, zipfile.ZIP_LZMA))
+    start = data.index(b"a.txt") + 5 + place
+    data[start : start + len(value)] = value
+    return bytes(data)
+
+
+def tar_with_bad_header() -> bytes:
+    data = bytearray(make_tar({"a.txt": FERRY, "b.txt": KEPT}))
+    data[data.index(b"b.txt") + 150] ^= 1
+    return bytes(data)
+
+
+def tar_with_wide_header() -> bytes:
+    """A small upload with an extended header of 40 MiB."""
+    entry = tarfile.TarInfo("a.txt")
+    entry.type, entry.size = tarfile.XHDTYPE, 40 << 20
+    return gzip.compress(entry.tobuf() + bytes(entry.size), mtime=0)
+
+
+def tar_sparse() -> bytes:
+    entry = tarfile.TarInfo("a.txt")
+    entry.type = tarfile.GNUTYPE_SPARSE
+    return entry.tobuf() + bytes(1024)
+
+
 BAD_ARCHIVES: dict[str, tuple[dict[str, str], bytes, str]] = {
     "up": (ZIP, make_zip({"../a.txt": FERRY}), "leads out of the archive"),
     "up within": (ZIP, make_zip({"b/../../a.txt": FERRY}), "leads out of the archive"),
@@ -233,12 +276,28 @@ BAD_ARCHIVES: dict[str, tuple[dict[str, str], bytes, str]] = {
     "tar absolute": (TAR, make_tar({"/tmp/a.txt": FERRY}), "is no relative path"),
     "symbolic link": (TAR, link("a.txt", "/etc/passwd"), "is a link"),
     "hard link": (TAR, link("a.txt", "b.txt", tarfile.LNKTYPE), "is a link"),
-    "device": (TAR, link("a.txt", "", tarfile.CHRTYPE), "is a link or a device"),
-    "fifo": (TAR, link("a.txt", "", tarfile.FIFOTYPE), "is a link or a device"),
+    "device": (TAR, link("a.txt", "", tarfile.CHRTYPE), "is a link, a device"),
+    "fifo": (TAR, link("a.txt", "", tarfile.FIFOTYPE), "is a link, a device"),
     "zip link": (ZIP, zip_link(), "is a link"),
     "encrypted": (ZIP, zip_encrypted(), "is encrypted"),
     "bad sum": (ZIP, zip_with_bad_sum(), "Bad CRC"),
-    "cut": (TAR_GZ, make_tar({"a.txt": os.urandom(5000).hex()}, "w:gz")[:-3000], "is damaged"),
+    "cut": (
+        TAR_GZ,
+        make_tar({"a.txt": os.urandom(5000).hex()}, "w:gz")[:-3000],
+        "file ended before",
+    ),
+    "cut at a header": (TAR, make_tar({"a.txt": FERRY})[:1024], "is damaged: empty header"),
+    "bad header": (TAR, tar_with_bad_header(), "is damaged: bad checksum"),
+    "wide header": (TAR_GZ, tar_with_wide_header(), "a header takes over 1048576 bytes"),
+    "sparse": (TAR, tar_sparse(), "sparse"),
+    "bad name": (ZIP, zip_with_bad_name(), "is no zip archive: 'utf-8' codec"),
+    "bad lzma": (ZIP, zip_lzma(9, b"\xff" * 9), "a.txt: is damaged"),
+    "wide lzma": (ZIP, zip_lzma(5, b"\xff" * 4), "of memory to unpack"),
+    "bomb in a file": (
+        ZIP,
+        make_zip({"a.txt.gz": gzip.compress(b"a" * (31 << 20))}),
+        "unpacks to more than it may",
+    ),
     "bomb": (ZIP, make_zip({"a.txt": "a" * (20 << 20)}), "unpacks to more than it may"),
     "tar bomb": (TAR_GZ, make_tar({"a": "a" * (20 << 20)}, "w:gz"), "more than it may"),
     "sly bomb": (ZIP, zip_that_says_less(), "a.txt"),
@@ -373,7 +432,9 @@ def test_jobs_survive_the_service_and_a_running_one_is_cancelled(tmp_path: Path)
         worker.kill()
         worker = wait_for_worker(served.process.pid)
         assert served.stop(signal.SIGKILL) == -signal.SIGKILL
-        worker.kill()
+        # It does not go on alone: the next one would do the same job beside it.
+        psutil.wait_procs([worker], timeout=60)
+        assert not worker.is_running()
     with serving(tmp_path / "log", *flags) as served, httpx.Client(base_url=served.url) as client:
         assert [client.get(path).json()["state"] for path in (first, second)] == [
             "running",
@@ -436,3 +497,196 @@ def test_without_a_folder_there_are_no_jobs() -> None:
     with serve(Settings()) as client:
         check_problem(client.get("/v1/jobs"), 404, "jobs")
         check_problem(client.post("/v1/jobs", content=ROWS, headers=LINES), 404, "jobs")
+
+
+def make_job(folder: Path, body: bytes, **given: Any) -> Job:
+    """Put a job into a folder as if it had been received."""
+    values: dict[str, Any] = {
+        "id": "0" * 32,
+        "kind": "jsonl",
+        "bytes": len(body),
+        "options": Options().to_mapping(),
+        "owner": None,
+        "created": time.time(),
+        "unpacked_bytes": 1 << 30,
+        "ratio": 200,
+    }
+    job = Job(**values | given)
+    (folder / job.id).mkdir(parents=True)
+    (folder / job.id / "upload").write_bytes(body)
+    job.write(folder / job.id)
+    return job
+
+
+def run_jobs(folder: Path, until: Callable[[Jobs], bool]) -> None:
+    """Do jobs in this process, until something is so."""
+
+    async def run() -> None:
+        jobs = Jobs(folder, Settings(), lambda: None)
+        jobs.start()
+        async with asyncio.timeout(100):
+            while not await asyncio.to_thread(until, jobs):
+                await asyncio.sleep(0.02)
+        await jobs.stop()
+
+    asyncio.run(run())
+
+
+def has_ended(jobs: Jobs) -> bool:
+    return all(job.state not in ("queued", "running") for job in jobs.list(None))
+
+
+def test_of_a_job_that_has_ended_only_what_is_asked_for_stays(tmp_path: Path) -> None:
+    done = make_job(tmp_path, make_zip(FILES), kind="zip")
+    failed = make_job(tmp_path, make_zip({"/a": ""}), kind="zip", id="1" * 32)
+    run_jobs(tmp_path, has_ended)
+    assert {
+        job.id[0]: sorted(path.name for path in (tmp_path / job.id).iterdir())
+        for job in (done, failed)
+    } == {
+        "0": ["done.json", "job.json", "map.jsonl", "progress.json", "result.zip"],
+        "1": ["failed.json", "job.json", "progress.json"],
+    }
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_a_result_says_nothing_of_when_and_by_whom_it_was_made(tmp_path: Path, kind: str) -> None:
+    results = []
+    for number, name in enumerate(("one", "two", "other")):
+        folder = tmp_path / name
+        (folder / "out" / "deep").mkdir(parents=True)
+        for path in (folder / "out" / "a.txt", folder / "out" / "deep" / "b.txt"):
+            path.write_text(FERRY if number < 2 else KEPT)
+            os.utime(path, (number * 1e6, 1e9 + number * 1e6))
+        pack(folder, kind, Progress())
+        results.append((folder / f"result.{kind}").read_bytes())
+    assert results[0] == results[1] != results[2]
+    if kind != "zip":
+        with tarfile.open(fileobj=io.BytesIO(results[0])) as archive:
+            assert [(one.name, one.uname, one.uid, one.mtime) for one in archive] == [
+                ("a.txt", "", 0, 0),
+                ("deep/b.txt", "", 0, 0),
+            ]
+
+
+def test_a_worker_that_is_killed_twice_is_not_begun_again(tmp_path: Path) -> None:
+    job = make_job(tmp_path, large_rows(), tries=1)
+    done = threading.Event()
+
+    def kill() -> None:
+        wait_for_worker(os.getpid()).kill()
+        done.set()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    run_jobs(tmp_path, lambda jobs: done.is_set() and has_ended(jobs))
+    killer.join()
+    ended = Job.read(tmp_path / job.id)
+    assert (ended.state, ended.tries) == ("failed", 2)
+    assert ended.reason == "its process was killed by SIGKILL, 2 times; perhaps memory ran out"
+
+
+def test_a_job_that_ends_the_service_each_time_is_not_begun_again(tmp_path: Path) -> None:
+    job = make_job(tmp_path, ROWS, state="running", tries=5)
+    run_jobs(tmp_path, has_ended)
+    ended = Job.read(tmp_path / job.id)
+    assert (ended.state, ended.tries) == ("failed", 5)
+    assert ended.reason == "it was begun 5 times, and the service ended each time"
+
+
+def test_a_job_whose_end_was_not_noted_is_not_done_again(tmp_path: Path) -> None:
+    job = make_job(tmp_path, ROWS, state="running", tries=1)
+    told = {"summary": {"documents": 7}, "failures": [], "notes": []}
+    (tmp_path / job.id / "done.json").write_bytes(orjson.dumps(told))
+    run_jobs(tmp_path, has_ended)
+    jobs = Jobs(tmp_path, Settings(), lambda: None)
+    shown = jobs.describe(jobs.find(job.id, None))
+    assert (shown["state"], shown["summary"]) == ("done", {"documents": 7})
+    assert not (tmp_path / job.id / "upload").exists()
+
+
+def test_what_processes_that_are_gone_left_is_removed(tmp_path: Path) -> None:
+    for name in ("a" * 32, "b" * 32, f".{'c' * 32}-{'d' * 32}"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "upload").write_bytes(ROWS)
+    os.utime(tmp_path / ("a" * 32) / "upload", (0, 0))
+    run_jobs(tmp_path, lambda jobs: not (tmp_path / ("a" * 32)).exists())
+    # That one may be received just now.
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "b" * 32]
+
+
+def test_a_job_of_another_version_is_not_there(tmp_path: Path) -> None:
+    for name, content in (("a" * 32, b'{"id":'), ("b" * 32, b'{"id":"b","more":1}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "job.json").write_bytes(content)
+        jobs = Jobs(tmp_path, Settings(), lambda: None)
+        with pytest.raises(ProblemError, match="there is no job with this id"):
+            jobs.find(name, None)
+
+
+def unpack_here(folder: Path, body: bytes, **given: Any) -> None:
+    (folder / "upload").write_bytes(body)
+    limits = {"kind": "zip", "bytes": len(body), "ratio": 200, "unpacked_bytes": 1 << 30}
+    unpack(folder, limits | given, Progress())
+
+
+def test_room_on_the_disk_is_left(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"a\.txt: the disk has [0-9]+ bytes left"):
+        unpack_here(tmp_path, make_zip(FILES), reserve_bytes=1 << 60)
+
+
+def test_folders_and_entries_of_every_kind_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.job_worker._MOST_ENTRIES", 10)
+    reason = "there are over 10 entries and folders"
+    with pytest.raises(InputError, match=reason):
+        unpack_here(tmp_path, make_zip({"/".join("abcdefghij") + "/a.txt": ""}))
+    folders = b"".join(link(f"{number}/", "", tarfile.DIRTYPE)[:512] for number in range(11))
+    with pytest.raises(InputError, match=reason):
+        unpack_here(tmp_path, folders + bytes(1024), kind="tar")
+    unpack_here(tmp_path, make_zip({"/".join("abcdefghi") + "/a.txt": ""}))
+
+
+def test_a_tar_of_several_packed_parts_is_read_to_its_end(tmp_path: Path) -> None:
+    whole = make_tar({"a.txt": FERRY, "b.txt": KEPT})
+    unpack_here(tmp_path, gzip.compress(whole[:700]) + gzip.compress(whole[700:]), kind="tar.gz")
+    assert {path.name: path.read_text() for path in (tmp_path / "input").iterdir()} == {
+        "a.txt": FERRY,
+        "b.txt": KEPT,
+    }
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_changed_bytes_are_refused_or_unpacked_and_nothing_else(tmp_path: Path, kind: str) -> None:
+    files = {f"\u00e9{number}/{'x' * 60}.txt": FERRY for number in range(3)}
+    methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    wholes = (
+        [make_zip(files, method) for method in methods]
+        if kind == "zip"
+        else [make_tar(files, "w" if kind == "tar" else "w:gz")]
+    )
+    chance = random.Random(7)
+    ends = Counter[str]()
+    for number in range(200):
+        data = bytearray(chance.choice(wholes))
+        for _ in range(chance.choice((1, 1, 3))):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        try:
+            unpack_here(folder, bytes(data), kind=kind)
+            ends["unpacked"] += 1
+        except InputError:
+            ends["refused"] += 1
+    assert ends.total() == 200
+    assert ends["refused"] > 20
+
+
+def test_of_many_things_that_could_not_be_read_the_first_are_told() -> None:
+    failures = [{"source": str(number), "reason": "is broken"} for number in range(1002)]
+    assert shorten_failures(failures[:1000]) == failures[:1000]
+    assert shorten_failures(failures) == [
+        *failures[:1000],
+        {"source": "upload", "reason": "2 more could not be read"},
+    ]
