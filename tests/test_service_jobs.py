@@ -427,11 +427,13 @@ def test_jobs_survive_the_service_and_a_running_one_is_cancelled(tmp_path: Path)
         worker = wait_for_worker(served.process.pid)
         # One that is killed is started again.
         worker.kill()
+        psutil.wait_procs([worker], timeout=60)
         worker = wait_for_worker(served.process.pid)
         assert served.stop(signal.SIGKILL) == -signal.SIGKILL
         # It does not go on alone: the next one would do the same job beside it.
         psutil.wait_procs([worker], timeout=60)
         assert not worker.is_running()
+        assert not list((tmp_path / "data" / "jobs").glob("*/done.json"))
     with serving(tmp_path / "log", *flags) as served, httpx.Client(base_url=served.url) as client:
         assert [client.get(path).json()["state"] for path in (first, second)] == [
             "running",
