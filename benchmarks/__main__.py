@@ -23,7 +23,9 @@ def main() -> int:
     path = arguments.results / ("quick.json" if arguments.quick else "latest.json")
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if arguments.area in ("all", *AREAS):
-        setting = Setting(arguments.data, arguments.quick, arguments.peer_python)
+        setting = Setting(
+            arguments.data, arguments.quick, arguments.peer_python, arguments.soak_minutes
+        )
         names = [
             name
             for name, part in PARTS.items()
@@ -79,6 +81,13 @@ def _parse() -> argparse.Namespace:
         default=[],
         metavar="PATH",
         help="another interpreter to look for peers in, which needs orjson (repeatable)",
+    )
+    parser.add_argument(
+        "--soak-minutes",
+        type=float,
+        default=2.0,
+        metavar="N",
+        help="how long `soak` takes; 30 say whether memory grows",
     )
     parser.add_argument("--write-gate", action="store_true", help="set the gate from this run")
     return parser.parse_args()

@@ -18,7 +18,7 @@ from benchmarks.plots import (
     name_of_peer,
     passages_of_pan,
 )
-from benchmarks.service import list_service_promises
+from benchmarks.service import list_load_promises, list_soak_promises
 from benchmarks.stores import WHOLE
 from benchmarks.tables import SECTIONS, render_part
 
@@ -47,7 +47,8 @@ TITLES = {
     "start": "First run and later ones",
     "index": "A durable index",
     "stores": "Stores of band keys",
-    "service": "The service",
+    "service": "The service under load",
+    "soak": "The service for long",
     "recall": "Recall by score",
     "promise": "The stated recall",
     "kinds": "Kinds of edit",
@@ -173,9 +174,10 @@ def list_measured(results: Mapping[str, Any]) -> Iterator[str]:
         names = [row["name"] for row in results["stores"]["rows"]]
         yield f"Stores fed the same band keys, look-up before insert: {_join(names)}."
     if "service" in results:
+        seconds = results["service"]["overload"]["seconds"]
         yield (
-            "The service under load from another process: texts, batches, single posts, and "
-            "ten times as many as it can take."
+            "The service, a process with one worker: texts, batches, single posts, and more than "
+            f"it can take for {seconds:.0f} s."
         )
     if "recall" in results:
         pairs = sum(row["pairs"] for row in results["recall"])
@@ -215,9 +217,9 @@ def list_wins(results: Mapping[str, Any]) -> Iterator[str]:
             )
     if "memory" in results and all(row["same_bytes"] for row in results["memory"]):
         yield "The same bytes with any amount of memory."
-    for subject, what, promised, reached, is_kept in _list_promises(results):
+    for what, promised, reached, is_kept in _list_all_promises(results):
         if is_kept:
-            yield f"{subject}: {what}: {reached}, promised {promised}."
+            yield f"{what}: {reached}, promised {promised}."
     for aspect, _, behind in _hold_stores_against_index(results):
         if behind:
             yield f"{WHOLE}, text and map and all, is better in {aspect} than {_join(behind)}."
@@ -279,9 +281,9 @@ def list_losses(results: Mapping[str, Any]) -> Iterator[str]:
     if start := results.get("start"):
         first = f", {start['first']:.0f} s the first time" if "first" in start else ""
         yield f"The command takes {start['later']:.1f} s for a text of 3 KB{first}."
-    for subject, what, promised, reached, is_kept in _list_promises(results):
+    for what, promised, reached, is_kept in _list_all_promises(results):
         if not is_kept:
-            yield f"{subject}: {what}: {reached}, promised {promised}."
+            yield f"{what}: {reached}, promised {promised}."
     for build in results.get("index", {}).get("builds", ()):
         if build["last_tenth_mb_s"] < (1 - _MOST_SLOWED) * build["first_tenth_mb_s"]:
             yield (
@@ -296,14 +298,16 @@ def list_losses(results: Mapping[str, Any]) -> Iterator[str]:
     yield from _list_labelled_losses(results)
 
 
-def _list_promises(results: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, bool]]:
-    """Yield of what something is promised, and what, as `list_promises` has it."""
-    for name, subject, find in (
+def _list_all_promises(results: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
+    """Yield what is promised of an index and of the service, told with of which."""
+    for name, told, promises in (
         ("index", "An index", list_promises),
-        ("service", "The service", list_service_promises),
+        ("service", "The service", list_load_promises),
+        ("soak", "The service", list_soak_promises),
     ):
         if name in results:
-            yield from ((subject, *one) for one in find(results[name]))
+            for what, promised, reached, is_kept in promises(results[name]):
+                yield f"{told}: {what}", promised, reached, is_kept
 
 
 def _hold_stores_against_index(

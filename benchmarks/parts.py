@@ -51,11 +51,14 @@ class Setting:
         Whether smaller texts and fewer rounds do.
     pythons
         Other interpreters to look for peers in.
+    soak_minutes
+        How long the service is asked all it can do, where it is not quick.
     """
 
     data: Path
     quick: bool = False
     pythons: Sequence[str] = ()
+    soak_minutes: float = 2.0
     options: Options = field(default_factory=Options)
 
     @property
@@ -189,9 +192,13 @@ def _measure_stores(setting: Setting) -> dict[str, Any]:
 
 
 def _measure_service(setting: Setting) -> dict[str, Any]:
-    if setting.quick:
-        return service.measure_service(setting.parts, 1.0, 2, 3.0)
-    return service.measure_service(setting.parts, 10.0, 20, 120.0)
+    seconds, batches, overload_seconds = (1.0, 2, 3.0) if setting.quick else (20.0, 20, 60.0)
+    return service.measure_service(setting.parts, seconds, batches, overload_seconds)
+
+
+def _measure_soak(setting: Setting) -> dict[str, Any]:
+    seconds = 20.0 if setting.quick else 60 * setting.soak_minutes
+    return service.measure_soak(setting.parts, seconds)
 
 
 def _measure_recall(setting: Setting) -> list[dict[str, Any]]:
@@ -231,4 +238,5 @@ PARTS = {
     "index": Part("speed", _measure_index),
     "stores": Part("speed", _measure_stores),
     "service": Part("speed", _measure_service),
+    "soak": Part("speed", _measure_soak),
 }

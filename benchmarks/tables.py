@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.comparison import fit_growth
 from benchmarks.durable import find_stall, list_promises
-from benchmarks.service import list_service_promises
+from benchmarks.service import CONNECTIONS, list_load_promises, list_soak_promises
 
 ROOT = Path(__file__).parent.parent
 RESULTS_PATH = ROOT / "benchmarks" / "results" / "latest.json"
@@ -26,6 +26,7 @@ SECTIONS = {
         "index",
         "stores",
         "service",
+        "soak",
     ],
     "Quality": [
         "recall",
@@ -41,6 +42,9 @@ SECTIONS = {
         "golden_rules",
     ],
 }
+
+# What is told of figures that were looked at for long.
+_WHICH = ("first", "last", "most")
 
 _BEGIN, _END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
 
@@ -324,13 +328,7 @@ def _index_table(results: Mapping[str, Any]) -> str:
             for row in result["builds"]
         ],
     )  # fmt: skip
-    text += "\nThat index, and what is promised of it:\n\n" + _table(
-        ["", "promised", "reached", "kept"],
-        [
-            [what, promised, reached, "yes" if is_kept else "NO"]
-            for what, promised, reached, is_kept in list_promises(result)
-        ],
-    )
+    text += "\nThat index, and what is promised of it:\n\n" + _promises_table(list_promises(result))
     posted = result["postings"] / large["units"]
     text += (
         f"\nOne document of 3 KB: looked up and put in durably in {_call_times(calls['add'])}, "
@@ -351,38 +349,6 @@ def _index_table(results: Mapping[str, Any]) -> str:
         f"On disk {result['segments']} segments with {posted:.0f} postings a unit and "
         f"a journal of {result['journal_bytes'] / 1e6 / large['text_mb']:.2f} bytes a byte of "
         f"text. Keys are looked up {result['look_ups']['keys']:,} a call, in all segments.\n"
-    )
-
-
-def _service_table(results: Mapping[str, Any]) -> str:
-    result = results["service"]
-    single, together = result["single"], result["together"]
-    batches, overload, soak = result["batches"], result["overload"], result["soak"]
-    refused = overload["statuses"].get("429", 0)
-    text = (
-        "The service (`dedup serve`, one process, a durable collection), loaded over loopback by "
-        "another process on the same machine: the sample article by `POST /v1/clean`; batches "
-        f"of 500 documents of 3 KB of {result['workload']} text as lines of JSON, by turns with "
-        "`Index.add` on another index; the same documents one by one; and as many of these as "
-        "160 connections send without a pause.\n\n"
-    ) + _table(
-        ["", "promised", "reached", "kept"],
-        [
-            [what, promised, reached, "yes" if is_kept else "NO"]
-            for what, promised, reached, is_kept in list_service_promises(result)
-        ],
-    )
-    return text + (
-        f"\nBatches: {batches['mb'] / batches['seconds']:.1f} MB/s, and "
-        f"{batches['mb'] / batches['direct_seconds']:.1f} directly. Single posts: "
-        f"{single['rate']:.0f} a second over one connection, {together['rate']:.0f} over 16, "
-        f"which share commits (median {together['p50_ms']:.0f} ms, 99 % within "
-        f"{together['p99_ms']:.0f}). Under too much load {overload['rate']:.0f} a second are put "
-        f"in and {refused:,} were refused; memory {overload['first_mb']:.0f} MB after a sixth of "
-        f"it and {overload['last_mb']:.0f} at its end, with what the index grew by. In "
-        f"{soak['acknowledged']:,} posts on end memory went from {soak['first_mb']:.0f} to "
-        f"{soak['last_mb']:.0f} MB, open files from {soak['first_files']} to "
-        f"{soak['last_files']}.\n"
     )
 
 
@@ -424,6 +390,86 @@ def _stores_table(results: Mapping[str, Any]) -> str:
         causes = "; ".join(f"{name} ({cause})" for name, cause in result["missing"].items())
         text += f"\nNot to be had, so left out: {causes}.\n"
     return text
+
+
+def _promises_table(promises: Iterable[tuple[str, str, str, bool]]) -> str:
+    return _table(
+        ["", "promised", "reached", "kept"],
+        [
+            [what, promised, reached, "yes" if is_kept else "NO"]
+            for what, promised, reached, is_kept in promises
+        ],
+    )
+
+
+def _service_table(results: Mapping[str, Any]) -> str:
+    part = results["service"]
+    batches, overload = part["batches"], part["overload"]
+    text = (
+        "The service, a process with one worker and durable collections on the disk, loaded by "
+        "another process over the loopback interface; each connection sends its next request when "
+        f"it has the answer to the last. Articles are the sample, 3 KB; others {part['workload']} "
+        "text in documents of about 3 KB. The client's cores are what the load itself takes of "
+        "the processor that both share.\n\n"
+    )
+    text += _table(
+        ["", "connections", "asked/s", "answered/s", "median ms", "99 %", "longest", "client's"],
+        [
+            [
+                name,
+                f"{row['connections']}",
+                f"{row['asked_s']:,.0f}",
+                f"{row['answered_s']:,.0f}",
+                *(f"{row[f'{which}_ms']:,.1f}" for which in ("p50", "p99", "longest")),
+                f"{row['own_cores']:.2f}",
+            ]
+            for name, row in (
+                ("`POST /v1/clean`", part["articles"]),
+                ("single posts", part["single"]),
+                ("single posts", part["together"]),
+                ("single posts, overload", overload),
+                ("`GET /livez` beside it", overload["health"]),
+            )
+        ],
+    )
+    statuses = ", ".join(f"{count:,} of {name}" for name, count in overload["statuses"].items())
+    text += (
+        f"\nBatches of 500 documents as lines over one connection, {batches['mb']:.1f} MB: "
+        f"{batches['mb_s']:.1f} MB/s, {batches['direct_mb_s']:.1f} by `Index.add` in a process "
+        "beside it, by turns, with the same answers. Overload: "
+        f"{overload['connections']} connections ask {overload['asked_s']:,.0f} times a second, "
+        f"{overload['times']:.1f} times what {CONNECTIONS} are answered, for "
+        f"{overload['seconds']:,.0f} s; {statuses}. Memory {overload['first_mb']:,.0f} MB after a "
+        f"sixth of that time, {overload['last_mb']:,.0f} at the end, of which "
+        f"{overload['first_own_mb']:,.0f} and {overload['last_own_mb']:,.0f} are no file's, while "
+        f"the index grew by {overload['acknowledged']:,} documents.\n\n"
+    )
+    return text + _promises_table(list_load_promises(part))
+
+
+def _soak_table(results: Mapping[str, Any]) -> str:
+    part = results["soak"]
+    statuses = ", ".join(f"{count:,} of {name}" for name, count in part["statuses"].items())
+    text = (
+        f"The service for {_duration(part['seconds'])}: all that it can be asked, in turn, over "
+        f"a few connections, old documents removed again. {statuses}; in each of "
+        f"{part['rounds']:,} rounds one request is wrong on purpose. From a sixth of the time "
+        "on:\n\n"
+    ) + _table(
+        ["", "first", "last", "most"],
+        [
+            ["memory MB", *(f"{part[f'{which}_mb']:,.0f}" for which in _WHICH)],
+            ["of it no file's", *(f"{part[f'{which}_own_mb']:,.0f}" for which in _WHICH)],
+            ["open files", *(f"{part[f'{which}_files']}" for which in _WHICH)],
+        ],
+    )
+    if promises := list_soak_promises(part):
+        text += f"\n{_promises_table(promises)}"
+    return text
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def _recall_table(results: Mapping[str, Any]) -> str:
@@ -659,6 +705,7 @@ _RENDERERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "index": _index_table,
     "stores": _stores_table,
     "service": _service_table,
+    "soak": _soak_table,
     "recall": _recall_table,
     "promise": _promise_line,
     "kinds": _kinds_table,

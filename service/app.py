@@ -368,8 +368,11 @@ class Service:
         """List the jobs of the key, the oldest first."""
         owner = self._find_owner(request, writes=False)
         jobs = self._find_jobs()
-        found = await asyncio.to_thread(jobs.list, owner)
-        return _answer({"jobs": [jobs.describe(job) for job in found]})
+
+        def describe() -> bytes:
+            return orjson.dumps({"jobs": [jobs.describe(job) for job in jobs.list(owner)]})
+
+        return Response(await asyncio.to_thread(describe), media_type=JSON)
 
     async def show_job(self, request: Request) -> Response:
         """Say how far a job is; as events until it has ended, where those are accepted."""

@@ -438,10 +438,15 @@ class Collections:
         check_name(name)
         async with self._lock(name):
             collection = self._open.get(name) or await self._open_one(name, None, None, False)
+            # Who comes now waits for the lock.
             del self._open[name]
-            if collection.users:
-                await collection.idle.wait()
-            await self._maintain(collection, collection.index.delete)
+            try:
+                if collection.users:
+                    await collection.idle.wait()
+                await self._maintain(collection, collection.index.delete)
+            finally:
+                # Also when it is still there.
+                self._close(collection)
 
     async def compact(self, collection: Collection) -> None:
         """Give back the space of what was removed."""
@@ -555,9 +560,12 @@ class Collections:
         """Close it when nobody uses it; who comes next opens another."""
         if self._open.get(collection.name) is collection:
             del self._open[collection.name]
-            task = asyncio.create_task(collection.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self._close(collection)
+
+    def _close(self, collection: Collection) -> None:
+        task = asyncio.create_task(collection.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def _lock(self, name: str) -> asyncio.Lock:
         """Return the lock of a name: it is opened, made or deleted by one at a time."""

@@ -149,6 +149,7 @@ class Jobs:
         except OSError as error:
             raise OutputError(str(folder), error.strerror or str(error)) from error
         self._receiving: set[str] = set()
+        self._ended_jobs: dict[str, Job] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -242,10 +243,16 @@ class Jobs:
         """List the jobs of a key, or all; the oldest first."""
         found = []
         for entry in self._folder.iterdir():
-            if _ID.fullmatch(entry.name):
+            if known := self._ended_jobs.get(entry.name):
+                found.append(known)
+            elif _ID.fullmatch(entry.name):
                 # It may be received, or removed, just now.
                 with suppress(OSError, ValueError, TypeError):
-                    found.append(Job.read(entry))
+                    job = Job.read(entry)
+                    found.append(job)
+                    if job.state in _ENDED:
+                        # Nothing more is written of it.
+                        self._ended_jobs[job.id] = job
         mine = [job for job in found if owner is None or job.owner == owner]
         return sorted(mine, key=lambda job: (job.created, job.id))
 
@@ -308,6 +315,7 @@ class Jobs:
     def cancel(self, job: Job) -> None:
         """Stop a job, and remove all that there is of it."""
         folder = self._folder / job.id
+        self._ended_jobs.pop(job.id, None)
         # Nobody finds it from here on; who does it looks whether it is there.
         gone = self._folder / f".{job.id}-{uuid4().hex}"
         with suppress(FileNotFoundError):

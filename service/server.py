@@ -2,6 +2,7 @@
 
 import gc
 import ipaddress
+import logging
 import os
 import sys
 from tempfile import TemporaryDirectory
@@ -16,6 +17,8 @@ from service.app import create_app
 from service.keys import Keys
 from service.logs import set_up_logs
 from service.settings import Settings
+
+_log = logging.getLogger("dedup.service")
 
 # What each of several processes reads its settings from.
 _SETTINGS: Final = "DEDUP_SETTINGS_JSON"
@@ -56,6 +59,10 @@ def serve(settings: Settings) -> None:
     """
     check_settings(settings)
     set_up_logs(settings.log_level, settings.log_format)
+    if settings.keys is None:
+        _log.info("There are no keys, so it listens to this machine alone; see dedup keys.")
+    if settings.index is None:
+        _log.info("It keeps no collections: there is no --index.")
     if settings.workers == 1:
         _run(settings, create_app(settings))
         return

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
@@ -210,8 +211,11 @@ class Room:
             self.held_bytes -= held
 
 
+@cache
 def warm_up(*, index: bool = False) -> None:
     """Compile every kernel, or load it from the disk, so that no request waits for that.
+
+    Once in a process.
 
     Parameters
     ----------

@@ -424,7 +424,7 @@ async def ask(headers: dict[str, str]) -> list[Any]:
         ("POST", "/v1/clean/", 404, None),
         ("GET", "/" + "x" * 10_000, 404, None),
         ("GET", "/v1/clean", 405, "POST"),
-        ("POST", "/livez", 405, "GET"),
+        ("POST", "/livez", 405, "GET, HEAD"),
         ("BREW", "/v1/clean", 405, "POST"),
     ],
 )

@@ -14,6 +14,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -412,8 +413,10 @@ def wait_for_worker(process: int) -> psutil.Process:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         for child in psutil.Process(process).children():
-            if "service.job_worker" in " ".join(child.cmdline()):
-                return child
+            # It may have ended just now.
+            with suppress(psutil.Error):
+                if "service.job_worker" in " ".join(child.cmdline()):
+                    return child
         time.sleep(0.02)
     raise AssertionError("no job is done")
 
