@@ -617,6 +617,16 @@ def test_what_processes_that_are_gone_left_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "b" * 32]
 
 
+def test_a_job_that_another_process_removed_is_forgotten(tmp_path: Path) -> None:
+    kept = make_job(tmp_path, ROWS, state="done")
+    gone = make_job(tmp_path, ROWS, state="done", id="1" * 32)
+    jobs, others = (Jobs(tmp_path, Settings(), lambda: None) for _ in range(2))
+    assert [job.id for job in jobs.list(None)] == [kept.id, gone.id]
+    others.cancel(gone)
+    assert jobs.list(None) == [kept]
+    assert list(jobs._ended_jobs) == [kept.id]
+
+
 def test_a_job_of_another_version_is_not_there(tmp_path: Path) -> None:
     for name, content in (("a" * 32, b'{"id":'), ("b" * 32, b'{"id":"b","more":1}')):
         (tmp_path / name).mkdir()
