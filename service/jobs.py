@@ -248,11 +248,9 @@ class Jobs:
             elif _ID.fullmatch(entry.name):
                 # It may be received, or removed, just now.
                 with suppress(OSError, ValueError, TypeError):
-                    job = Job.read(entry)
-                    found.append(job)
-                    if job.state in _ENDED:
-                        # Nothing more is written of it.
-                        self._ended_jobs[job.id] = job
+                    found.append(Job.read(entry))
+        # Nothing more is written of these; what another process removed is forgotten here.
+        self._ended_jobs = {job.id: job for job in found if job.state in _ENDED}
         mine = [job for job in found if owner is None or job.owner == owner]
         return sorted(mine, key=lambda job: (job.created, job.id))
 

@@ -430,11 +430,13 @@ def test_jobs_survive_the_service_and_a_running_one_is_cancelled(tmp_path: Path)
         worker = wait_for_worker(served.process.pid)
         # One that is killed is started again.
         worker.kill()
+        psutil.wait_procs([worker], timeout=60)
         worker = wait_for_worker(served.process.pid)
         assert served.stop(signal.SIGKILL) == -signal.SIGKILL
         # It does not go on alone: the next one would do the same job beside it.
         psutil.wait_procs([worker], timeout=60)
         assert not worker.is_running()
+        assert not list((tmp_path / "data" / "jobs").glob("*/done.json"))
     with serving(tmp_path / "log", *flags) as served, httpx.Client(base_url=served.url) as client:
         assert [client.get(path).json()["state"] for path in (first, second)] == [
             "running",
@@ -613,6 +615,16 @@ def test_what_processes_that_are_gone_left_is_removed(tmp_path: Path) -> None:
     run_jobs(tmp_path, lambda jobs: not (tmp_path / ("a" * 32)).exists())
     # That one may be received just now.
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "b" * 32]
+
+
+def test_a_job_that_another_process_removed_is_forgotten(tmp_path: Path) -> None:
+    kept = make_job(tmp_path, ROWS, state="done")
+    gone = make_job(tmp_path, ROWS, state="done", id="1" * 32)
+    jobs, others = (Jobs(tmp_path, Settings(), lambda: None) for _ in range(2))
+    assert [job.id for job in jobs.list(None)] == [kept.id, gone.id]
+    others.cancel(gone)
+    assert jobs.list(None) == [kept]
+    assert list(jobs._ended_jobs) == [kept.id]
 
 
 def test_a_job_of_another_version_is_not_there(tmp_path: Path) -> None:
