@@ -69,7 +69,9 @@ _PROCESSOR = {
 
 # How much more than stored is allowed. Counts repeat to one in 10,000; other
 # versions of Numba and numpy compile both our work and the reference anew. The least
-# times of single tries spread by 6 %; with two threads `clean` spread by 20 %.
+# times of single tries spread by 6 %; with two threads `clean` spread by 20 %. Two
+# generations of one maker's processors, of one name, differed by up to 1.7 times, since
+# one has wider vectors: what is not stored is held against the greatest that is.
 COUNT_ROOM, COUNT_ROOM_ELSEWHERE = 1.03, 1.15
 TIME_ROOM, TIME_ROOM_ELSEWHERE = 1.15, 1.5
 
@@ -140,7 +142,10 @@ def run_gate(write: bool = False, path: Path = GATE_PATH) -> int:
             for _ in range(ATTEMPTS):
                 times = _least(times, _run_part(folder, "times"))
             ratios = {name: round(ratio, 4) for name, ratio in to_ratios(times).items()}
-            stored = {"machine": machine, "answers": answers, "counts": counts, "times": ratios}
+            # Those of other processors stay.
+            known = json.loads(path.read_text())["times"] if path.exists() else {}
+            stored = {"machine": machine, "answers": answers, "counts": counts}
+            stored["times"] = known | {machine["processor"]: ratios}
             path.write_text(json.dumps(stored, indent=1) + "\n")
             return 0
         gate = json.loads(path.read_text())
@@ -243,17 +248,20 @@ def check_times(
     times: Mapping[str, float], gate: Mapping[str, Any], machine: Mapping[str, Any]
 ) -> dict[str, Finding]:
     """Hold times, in units of that of the reference work, against the stored ones."""
-    is_same = machine["processor"] == gate["machine"]["processor"]
+    known: Mapping[str, Mapping[str, float]] = gate["times"]
+    is_same = machine["processor"] in known
     room = TIME_ROOM if is_same else TIME_ROOM_ELSEWHERE
     where = "" if is_same else ", another processor"
+    held = [known[machine["processor"]]] if is_same else list(known.values())
+    most = {name: room * max(one[name] for one in held) for name in held[0]}
     return {
         name: Finding(
             f"time, {name}",
             f"{times[name]:.3f} of the reference work",
-            f"at most {room * stored:.3f} (stored x {room}{where})",
-            times[name] <= room * stored,
+            f"at most {allowed:.3f} (stored x {room}{where})",
+            times[name] <= allowed,
         )
-        for name, stored in gate["times"].items()
+        for name, allowed in most.items()
     }
 
 
@@ -266,11 +274,15 @@ def to_ratios(times: Mapping[str, float]) -> dict[str, float]:
 def describe_machine() -> dict[str, Any]:
     """Return what counts and times depend on beside our code."""
     info = Path("/proc/cpuinfo")
-    names = re.findall(r"(?m)^model name\s*: (.*)$", info.read_text()) if info.exists() else []
+    said = dict(
+        re.findall(r"(?m)^(\w[\w ]*?)\s*: (.*)$", info.read_text() if info.exists() else "")
+    )
+    # One name stands for several generations.
+    told = [f"{name} {said[name]}" for name in ("cpu family", "model") if name in said]
     packages = ("numpy", "numba", "llvmlite", "orjson", "xxhash")
     return {
         "architecture": platform.machine(),
-        "processor": names[0] if names else platform.processor(),
+        "processor": ", ".join([said.get("model name") or platform.processor(), *told]),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in packages},
