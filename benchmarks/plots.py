@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.comparison import fit_growth
+from benchmarks.service import MOST_ARTICLE_MS, MOST_HEALTH_MS, MOST_SLOW_POST_MS
 
 # Okabe and Ito's colours, which the colour-blind tell apart too: ours, what is held
 # against it, and what is past a limit.
@@ -325,6 +326,62 @@ def _draw_stores(results: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def _draw_service(results: Mapping[str, Any]) -> Figure:
+    part = results["service"]
+    overload = part["overload"]
+    rows: list[tuple[str, Mapping[str, Any], float | None]] = [
+        ("health", overload["health"], MOST_HEALTH_MS),
+        ("posts, overload", overload, None),
+        ("posts", part["together"], None),
+        ("posts, one by one", part["single"], MOST_SLOW_POST_MS),
+        ("articles", part["articles"], MOST_ARTICLE_MS),
+    ]
+    figure, axes = _make_rows(
+        len(rows),
+        "How long the service takes to answer, ms",
+        "Half of the answers, circle, and 99 %, end of the line; logarithmic scale. Strokes: "
+        "what is promised of 99 %.",
+        row_inches=0.42,
+    )
+    axes.set_xscale("log")
+    _name_rows(axes, [name for name, _, _ in rows])
+    for place, (_, row, most) in enumerate(rows):
+        half, slow = row["p50_ms"], row["p99_ms"]
+        colour = PAST if most is not None and slow > most else OURS
+        axes.plot([half, slow], [place, place], color=colour, linewidth=2.5)
+        axes.plot(half, place, "o", color=colour, markersize=7)
+        if most is not None:
+            axes.plot([most, most], [place - 0.3, place + 0.3], color=_PALE, linewidth=1.5)
+        told = f"{slow:,.1f}; {row['answered_s']:,.0f}/s over {row['connections']:,}"
+        _write(axes, max(slow, most or 0), place, told, 8)
+    least = min(row["p50_ms"] for _, row, _ in rows)
+    most_ms = max(row["p99_ms"] for _, row, _ in rows)
+    axes.set_xlim(least / 2, most_ms * (most_ms / least) ** 0.5)
+    _plain_ticks(axes, "x", "{:,g}")
+    return figure
+
+
+def _draw_soak(results: Mapping[str, Any]) -> Figure | None:
+    part = results["soak"]
+    if not part.get("course"):
+        return None
+    minutes, memory, own, files = np.array(part["course"]).T
+    minutes = minutes / 60
+    figure, axes = _make_plane(
+        "What the service takes while it is asked all it can do, MB",
+        f"Old documents are removed again. {files.max():.0f} files are open at most. Grey: what "
+        "the system lends of files that are mapped, too.",
+    )
+    axes.plot(minutes, memory, color=OTHER, linewidth=1.6)
+    axes.plot(minutes, own, color=OURS, linewidth=2.2)
+    _write(axes, minutes[-1], memory[-1], f"{memory[-1]:,.0f}", 6, color=_PALE)
+    _write(axes, minutes[-1], own[-1], f"{own[-1]:,.0f}", 6, color=OURS, weight="bold")
+    axes.set_xlim(0, 1.08 * minutes[-1])
+    axes.set_ylim(0, 1.15 * memory.max())
+    _plain_ticks(axes, "x", "{:g} min")
+    return figure
+
+
 def _draw_stages(results: Mapping[str, Any]) -> Figure:
     rows = sorted(results["stages"], key=lambda row: -row["clean_mb_s"])
     figure, axes = _make_rows(
@@ -624,6 +681,8 @@ _DRAWERS: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {
     "stages": _draw_stages,
     "index": _draw_index,
     "stores": _draw_stores,
+    "service": _draw_service,
+    "soak": _draw_soak,
     "recall": _draw_recall,
     "kinds": _draw_kinds,
     "estimator": _draw_estimator,

@@ -275,7 +275,11 @@ def measure_soak(parts: Sequence[Workload], seconds: float) -> dict[str, Any]:
             with server.watch(seconds) as watch:
                 found = _load(server, "everything", **job)
         looks = watch.looks[int(_MADE_READY * len(watch.looks)) :]
-        return {"seconds": seconds, **found, **_describe_looks(looks)}
+        course = [
+            [round(one.seconds, 1), round(one.memory_mb, 1), round(one.own_mb, 1), one.files]
+            for one in watch.looks
+        ]
+        return {"seconds": seconds, **found, **_describe_looks(looks), "course": course}
 
 
 def _measure_overload(server: Server, job: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.comparison import fit_growth
 from benchmarks.durable import find_stall, list_promises
-from benchmarks.service import CONNECTIONS, list_load_promises, list_soak_promises
+from benchmarks.service import CONNECTIONS, OVERLOAD, list_load_promises, list_soak_promises
 
 ROOT = Path(__file__).parent.parent
 RESULTS_PATH = ROOT / "benchmarks" / "results" / "latest.json"
@@ -437,9 +437,11 @@ def _service_table(results: Mapping[str, Any]) -> str:
         f"\nBatches of 500 documents as lines over one connection, {batches['mb']:.1f} MB: "
         f"{batches['mb_s']:.1f} MB/s, {batches['direct_mb_s']:.1f} by `Index.add` in a process "
         "beside it, by turns, with the same answers. Overload: "
-        f"{overload['connections']} connections ask {overload['asked_s']:,.0f} times a second, "
-        f"{overload['times']:.1f} times what {CONNECTIONS} are answered, for "
-        f"{overload['seconds']:,.0f} s; {statuses}. Memory {overload['first_mb']:,.0f} MB after a "
+        f"{overload['connections']} connections have {OVERLOAD} times as many requests to make as "
+        f"{CONNECTIONS} are answered, for {overload['seconds']:,.0f} s; since who is refused is "
+        f"told so by turns, they come to ask {overload['asked_s']:,.0f} a second, "
+        f"{overload['times']:.1f} times as many; {statuses}. Memory "
+        f"{overload['first_mb']:,.0f} MB after a "
         f"sixth of that time, {overload['last_mb']:,.0f} at the end, of which "
         f"{overload['first_own_mb']:,.0f} and {overload['last_own_mb']:,.0f} are no file's, while "
         f"the index grew by {overload['acknowledged']:,} documents.\n\n"

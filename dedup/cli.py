@@ -807,7 +807,10 @@ def serve(
     ] = None,
     stream_count: Annotated[
         int | None,
-        typer.Option(help="Streams of lines at the same time; one more is answered 429. [16]"),
+        typer.Option(
+            help="Streams of lines at the same time, and as many of events; one more is answered "
+            "429. [16]"
+        ),
     ] = None,
     held_bytes: Annotated[
         int | None,

@@ -380,6 +380,7 @@ class Service:
         jobs = self._find_jobs()
         accepted = ",".join(request.headers.getlist("accept"))
         if choose_media_type(accepted, (JSON, EVENTS)) == EVENTS:
+            jobs.check_followers()
             headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
             return StreamingResponse(jobs.follow(job), headers=headers, media_type=EVENTS)
         return _answer(jobs.describe(job))
@@ -387,15 +388,17 @@ class Service:
     async def job_result(self, request: Request) -> Response:
         """Give the cleaned files of a job, packed as they came."""
         job = self._find_job(request, writes=False)
-        path = self._find_jobs().result(job)
+        path, found = self._find_jobs().result(job)
         media_type = next(name for name, kind in KINDS.items() if kind == job.kind)
-        return FileResponse(path, media_type=media_type, filename=f"{job.id}.{job.kind}")
+        name = f"{job.id}.{job.kind}"
+        return FileResponse(path, media_type=media_type, filename=name, stat_result=found)
 
     async def job_map(self, request: Request) -> Response:
         """Give the map of a job, as JSON Lines."""
         job = self._find_job(request, writes=False)
-        path = self._find_jobs().map(job)
-        return FileResponse(path, media_type=LINES, filename=f"{job.id}.map.jsonl")
+        path, found = self._find_jobs().map(job)
+        name = f"{job.id}.map.jsonl"
+        return FileResponse(path, media_type=LINES, filename=name, stat_result=found)
 
     async def cancel_job(self, request: Request) -> Response:
         """Stop a job, and remove all that there is of it."""

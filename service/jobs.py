@@ -69,6 +69,10 @@ _MOST_BEGINNINGS: Final = 5
 # Between two looks for what nobody will end: uploads of processes that are gone.
 _TIDY_SECONDS: Final = 60.0
 
+# Of an upload that has lasted as long as a request may: bytes a second at least. One that
+# comes slower would keep its place among the jobs for days.
+_LEAST_RATE: Final = 16_384
+
 # A comment in a stream of events, so that nobody takes it for dead.
 _HEARTBEAT_SECONDS: Final = 15.0
 
@@ -137,7 +141,7 @@ class Jobs:
         Where they are; it is made.
     settings
         Of them `job_limit_bytes`, `job_unpacked_bytes`, `job_ratio`, `job_count`,
-        `job_keep_seconds` and `request_seconds`.
+        `job_keep_seconds`, `request_seconds` and `stream_count`.
     check_disk
         Raises `ProblemError` when there is no room.
     """
@@ -150,6 +154,7 @@ class Jobs:
             raise OutputError(str(folder), error.strerror or str(error)) from error
         self._receiving: set[str] = set()
         self._ended_jobs: dict[str, Job] = {}
+        self._followers = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -220,6 +225,7 @@ class Jobs:
         """Write an upload as it comes; return how many bytes it has."""
         limits = self._settings
         size = 0
+        begun = time.monotonic()
         with path.open("xb") as file:
             while True:
                 try:
@@ -231,6 +237,10 @@ class Jobs:
                 if part is None:
                     break
                 size += len(part)
+                slow = time.monotonic() - begun - limits.request_seconds
+                if size < slow * _LEAST_RATE:
+                    reason = f"{size} bytes came in {time.monotonic() - begun:.0f} s, too few"
+                    raise ProblemError(408, Fault("body", reason))
                 if size > limits.job_limit_bytes:
                     reason = f"it is over the limit of {limits.job_limit_bytes} bytes"
                     raise ProblemError(413, Fault("body", reason))
@@ -268,7 +278,7 @@ class Jobs:
         except (OSError, ValueError, TypeError):
             # Not there, or not written by this version.
             pass
-        raise ProblemError(404, Fault("id", "there is no job with this id"))
+        raise _no_job()
 
     def describe(self, job: Job) -> dict[str, Any]:
         """Return what is told of a job."""
@@ -285,30 +295,50 @@ class Jobs:
 
     async def follow(self, job: Job) -> AsyncIterator[bytes]:
         """Yield what is told of a job as server-sent events, until it has ended."""
-        before, last = b"", time.monotonic()
-        while True:
+
+        def look(job: Job) -> tuple[Job, bytes]:
             try:
                 job = self.find(job.id, None)
             except ProblemError:
                 job = replace(job, state="cancelled")
-            shown = orjson.dumps(self.describe(job))
-            if shown != before:
-                before, last = shown, time.monotonic()
-                yield b"event: job\ndata: " + shown + b"\n\n"
-            elif time.monotonic() - last > _HEARTBEAT_SECONDS:
-                last = time.monotonic()
-                yield b": it goes on\n\n"
-            if job.state in _ENDED:
-                return
-            await asyncio.sleep(_LOOK_SECONDS)
+            return job, orjson.dumps(self.describe(job))
 
-    def result(self, job: Job) -> Path:
-        """Return the file of the result; `ProblemError` 409 when there is none."""
-        return self._ended(job) / name_result(job.kind)
+        before, last = b"", time.monotonic()
+        self._followers += 1
+        try:
+            while True:
+                job, shown = await asyncio.to_thread(look, job)
+                if shown != before:
+                    before, last = shown, time.monotonic()
+                    yield b"event: job\ndata: " + shown + b"\n\n"
+                elif time.monotonic() - last > _HEARTBEAT_SECONDS:
+                    last = time.monotonic()
+                    yield b": it goes on\n\n"
+                if job.state in _ENDED:
+                    return
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            self._followers -= 1
 
-    def map(self, job: Job) -> Path:
-        """Return the file of the map; `ProblemError` 409 when there is none."""
-        return self._ended(job) / MAP
+    def check_followers(self) -> None:
+        """Refuse who would follow a job when too many do: `ProblemError` 429."""
+        if self._followers >= self._settings.stream_count:
+            reason = f"{self._followers} jobs are followed already"
+            raise ProblemError(429, Fault("queue", reason), headers={"Retry-After": "5"})
+
+    def result(self, job: Job) -> tuple[Path, os.stat_result]:
+        """Return the file of the result, and what is known of it.
+
+        Raises
+        ------
+        ProblemError
+            409 when there is none, 404 when it was removed meanwhile.
+        """
+        return self._find_file(job, name_result(job.kind))
+
+    def map(self, job: Job) -> tuple[Path, os.stat_result]:
+        """Return the file of the map; see `result`."""
+        return self._find_file(job, MAP)
 
     def cancel(self, job: Job) -> None:
         """Stop a job, and remove all that there is of it."""
@@ -320,10 +350,14 @@ class Jobs:
             folder.replace(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
-    def _ended(self, job: Job) -> Path:
+    def _find_file(self, job: Job, name: str) -> tuple[Path, os.stat_result]:
         if job.state != "done":
             raise ProblemError(409, Fault("id", f"this job is {job.state}, and has no result"))
-        return self._folder / job.id
+        path = self._folder / job.id / name
+        try:
+            return path, path.stat()
+        except FileNotFoundError:
+            raise _no_job() from None
 
     def _read(self, job: Job, name: str) -> dict[str, Any]:
         try:
@@ -438,6 +472,10 @@ class Jobs:
                     old = time.time() - came.stat().st_mtime > 2 * self._settings.request_seconds
                     if old and not (entry / JOB).exists():
                         shutil.rmtree(entry, ignore_errors=True)
+
+
+def _no_job() -> ProblemError:
+    return ProblemError(404, Fault("id", "there is no job with this id"))
 
 
 def _name_signal(number: int) -> str:

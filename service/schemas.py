@@ -672,7 +672,7 @@ def _job_operation() -> dict[str, Any]:
 
 def _job_answers() -> dict[int | str, dict[str, Any]]:
     found = _answers(200, "How far it is; or events of the same, named `job`, until it has ended.",
-                     Job, JOB_ANSWER, 404, 406, 422)  # fmt: skip
+                     Job, JOB_ANSWER, 404, 406, 422, 429)  # fmt: skip
     found[200]["content"][EVENTS] = {"schema": {"type": "string"}}
     return found
 

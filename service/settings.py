@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     """Requests that wait for a thread or a commit; one more is answered 429."""
 
     stream_count: _Count = 16
-    """Streams of lines at the same time; one more is answered 429."""
+    """Streams of lines at the same time, and as many of events; one more is answered 429."""
 
     held_bytes: _Count = 2**29
     """Most bytes of bodies that are held at the same time; over it the answer is 429."""

@@ -13,7 +13,14 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -702,3 +709,56 @@ def test_of_many_things_that_could_not_be_read_the_first_are_told() -> None:
         *failures[:1000],
         {"source": "upload", "reason": "2 more could not be read"},
     ]
+
+
+def test_a_result_that_is_removed_meanwhile_is_not_there(tmp_path: Path) -> None:
+    job = make_job(tmp_path, ROWS, state="done")
+    jobs = Jobs(tmp_path, Settings(), lambda: None)
+    with pytest.raises(ProblemError, match="there is no job with this id") as caught:
+        jobs.result(job)
+    assert caught.value.status == 404
+
+
+def test_an_upload_that_trickles_does_not_keep_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Jobs(tmp_path, Settings(request_seconds=1.0, job_count=1), lambda: None)
+
+    async def send(pause: float, count: int) -> AsyncIterator[bytes]:
+        for start in range(0, len(ROWS), -(-len(ROWS) // count)):
+            await asyncio.sleep(pause)
+            yield ROWS[start : start + -(-len(ROWS) // count)]
+
+    def receive(pause: float, count: int) -> Job:
+        return asyncio.run(jobs.receive("jsonl", send(pause, count), Options(), None))
+
+    with pytest.raises(ProblemError, match=r"body: \d+ bytes came in 1 s, too few") as caught:
+        receive(0.1, 50)
+    assert caught.value.status == 408
+    assert list(tmp_path.iterdir()) == []
+    # Slow, but not for long.
+    assert receive(0.1, 3).bytes == len(ROWS)
+
+
+def test_so_many_follow_a_job_and_no_more(settings: Settings, tmp_path: Path) -> None:
+    limits = settings.model_copy(update={"data": tmp_path, "stream_count": 2})
+    jobs = Jobs(tmp_path / "jobs", limits, lambda: None)
+    job = make_job(tmp_path / "jobs", ROWS)
+
+    async def run() -> None:
+        first, second = jobs.follow(job), jobs.follow(job)
+        assert b'"queued"' in await anext(first)
+        jobs.check_followers()
+        assert b'"queued"' in await anext(second)
+        with pytest.raises(ProblemError, match="2 jobs are followed already") as caught:
+            jobs.check_followers()
+        assert caught.value.status == 429
+        assert isinstance(first, AsyncGenerator)
+        await first.aclose()
+        jobs.check_followers()
+        jobs.cancel(job)
+        assert b'"cancelled"' in await anext(second)
+        with pytest.raises(StopAsyncIteration):
+            await anext(second)
+
+    asyncio.run(run())

@@ -13,7 +13,7 @@ import pytest
 import reference
 from test_benchmarks import MACHINE
 
-from benchmarks import page, service, tables, workloads
+from benchmarks import page, plots, service, tables, workloads
 from benchmarks.service import Server, serve
 from benchmarks.traffic import Answer, Connection, write_lines, write_request
 from dedup import Result, clean_documents
@@ -294,6 +294,9 @@ def test_the_service_is_measured_for_long() -> None:
     assert statuses["200"] == part["rounds"] * (6 + 20)
     text = tables.render_tables({"machine": MACHINE, "soak": part})
     assert "all that it can be asked, in turn" in text
+    drawn = plots.draw_plots({"soak": part, "service": LOAD})
+    assert drawn.keys() == {"soak", "service"}
+    assert all(png.startswith(b"\x89PNG") for png in drawn.values())
 
 
 def test_tables_say_what_the_service_promises_and_what_it_reached() -> None:
