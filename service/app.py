@@ -49,7 +49,7 @@ from service.requests import (
 from service.schemas import EVENTS, JSON, LINES
 from service.settings import Settings
 from service.telemetry import set_up_telemetry
-from service.workers import Queue, Room, Workers, warm_up
+from service.workers import Queue, Room, Workers, give_memory_back, warm_up
 
 _Row = TypeVar("_Row")
 
@@ -130,6 +130,7 @@ class Service:
         self._jobs = (
             Jobs(data / "jobs", settings, partial(check_disk, data, settings)) if data else None
         )
+        self._giving_back: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Compile, and open what there is."""
@@ -138,9 +139,12 @@ class Service:
             await self._kept.start()
         if self._jobs:
             self._jobs.start()
+        self._giving_back = asyncio.create_task(give_memory_back())
 
     async def stop(self) -> None:
         """Close all, after what is being done."""
+        if self._giving_back:
+            self._giving_back.cancel()
         if self._jobs:
             await self._jobs.stop()
         if self._kept:

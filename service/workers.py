@@ -5,6 +5,7 @@ answered during any load. Who finds the queue full is told when to come again.
 """
 
 import asyncio
+import ctypes
 import logging
 import math
 import time
@@ -34,6 +35,12 @@ _LEAST_WAIT, _MOST_WAIT = 1, 60
 # sample article is answered 690 to 750 times a second so, 480 to 510 in one thread, 300 to
 # 430 in two (16 connections).
 _SMALL_BYTES = 8192
+
+# Arrays of a text come and go in several threads, and the C library keeps what they leave:
+# under requests of every kind memory came to 700 MB in five minutes, and stays between 260
+# and 310 so. Giving it back takes 2 to 6 ms. Fewer arenas or a fixed threshold for maps
+# alone changed nothing.
+_GIVE_BACK_SECONDS = 15.0
 
 # How much the last of the times that were measured counts.
 _LAST_COUNTS = 0.05
@@ -209,6 +216,17 @@ class Room:
             yield take
         finally:
             self.held_bytes -= held
+
+
+async def give_memory_back() -> None:
+    """Give the system back what nobody uses, again and again, where the C library can."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return
+    while True:
+        await asyncio.sleep(_GIVE_BACK_SECONDS)
+        await asyncio.to_thread(trim, ctypes.c_size_t(0))
 
 
 @cache

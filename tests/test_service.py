@@ -20,11 +20,12 @@ import orjson
 import pytest
 
 import dedup.errors
+from benchmarks.processes import own_bytes
 from dedup import Options, clean
 from dedup.documents import FileError
 from dedup.errors import DedupError
 from service import app as service_app
-from service import schemas
+from service import schemas, workers
 from service.app import create_app, write_pieces
 from service.problems import STATUSES, find_fault, find_status
 from service.requests import choose_answer_type
@@ -618,6 +619,30 @@ def test_no_kernel_is_compiled_after_the_warm_up() -> None:
     count, late = done.stdout.strip().split(maxsplit=1)
     assert int(count) > 10
     assert late == "none"
+
+
+def test_memory_that_nobody_uses_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        giving = asyncio.create_task(workers.give_memory_back())
+        await asyncio.sleep(0.5)
+        giving.cancel()
+
+    monkeypatch.setattr(workers, "_GIVE_BACK_SECONDS", 0.05)
+    # What is under the last of them is kept for later, though all of it is free.
+    blocks = [bytes(2000) for _ in range(100_000)]
+    pinned = blocks.pop()
+    blocks.clear()
+    kept = own_bytes()
+    asyncio.run(run())
+    assert kept - own_bytes() > 150e6
+    assert len(pinned) == 2000
+
+    def find_none(name: None) -> None:
+        raise OSError(name)
+
+    # Other C libraries cannot: it ends at once.
+    monkeypatch.setattr("ctypes.CDLL", find_none)
+    asyncio.run(workers.give_memory_back())
 
 
 def test_small_texts_pass_large_ones() -> None:
