@@ -131,6 +131,17 @@ class Runs(NamedTuple):
         rows += np.repeat(ends[units] - behind, counts)
         return Runs(self.keys[rows], self.places[rows], counts)
 
+    def only(self, wanted: Flags) -> "Runs":
+        """Return them as if the units that are not wanted had none.
+
+        Parameters
+        ----------
+        wanted
+            bool[unit_count]
+        """
+        rows = np.repeat(wanted, self.counts)
+        return Runs(self.keys[rows], self.places[rows], np.where(wanted, self.counts, np.int32(0)))
+
 
 # Bytes of a run's key that count: of the first 100 GB of text, one key in 300 is that of
 # another run too, and what that leads to is compared.

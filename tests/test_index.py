@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from reference import make_documents
 
 from dedup import InputError, Options, OptionsError, OutputError, Result, clean_documents
-from dedup.index import lookups
+from dedup.index import judgements, lookups
 from dedup.index.databases import Sqlite
 from dedup.index.index import Index, Judged
 from dedup.index.journal import Journal
@@ -55,8 +55,15 @@ def few_recent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookups, "_SEGMENTS_A_TIER", 2)
 
 
+@pytest.fixture(params=["all keys at once", "texts first"])
+def either_search(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Look for few units as for many, too."""
+    if request.param == "texts first":
+        monkeypatch.setattr(judgements, "_MANY_UNITS", 0)
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-@pytest.mark.usefixtures("few_recent")
+@pytest.mark.usefixtures("few_recent", "either_search")
 def test_batches_of_any_size_get_the_rows_of_one_run(tmp_path: Path, size: int) -> None:
     for seed in range(3):
         documents = make_corpus(seed)
@@ -74,7 +81,7 @@ def test_batches_of_any_size_get_the_rows_of_one_run(tmp_path: Path, size: int) 
             assert rows([one for name, _ in documents if (one := index.get(name))]) == expected
 
 
-@pytest.mark.usefixtures("few_recent")
+@pytest.mark.usefixtures("few_recent", "either_search")
 def test_an_index_that_is_closed_and_shared_gets_the_rows_of_one_run(tmp_path: Path) -> None:
     documents = make_corpus(7)
     found = []
@@ -98,6 +105,7 @@ def test_an_index_that_is_closed_and_shared_gets_the_rows_of_one_run(tmp_path: P
         copy.verify()
 
 
+@pytest.mark.usefixtures("either_search")
 def test_a_copy_that_is_not_looked_for_itself_goes_for_what_the_first_goes_for(
     tmp_path: Path,
 ) -> None:
@@ -209,6 +217,7 @@ def test_a_deleted_index_is_gone_and_who_has_it_open_is_told(tmp_path: Path) -> 
         assert [len(one.duplicates) for one in index.add([("a", FERRY)])] == [0]
 
 
+@pytest.mark.usefixtures("either_search")
 def test_after_removals_every_row_is_verified_against_text_that_stays(tmp_path: Path) -> None:
     for seed in range(4):
         chooser = Random(seed)
