@@ -103,11 +103,25 @@ def clean_documents(
     return list_results(documents, corpus, options)
 
 
+def place_canonicals(corpus: CleanedCorpus) -> tuple[Positions, Positions]:
+    """Return where the canonical of each row starts and stops, in code points."""
+    rows = corpus.rows
+    return count_canonicals(
+        corpus.texts.data,
+        corpus.units,
+        corpus.points,
+        rows.canonicals,
+        rows.canonical_starts,
+        rows.canonical_stops,
+    )
+
+
 def list_results(
     documents: Sequence[tuple[str, str]],
     corpus: CleanedCorpus,
     options: Options,
     names: Sequence[str] | None = None,
+    canonicals: tuple[Positions, Positions] | None = None,
 ) -> list[Result]:
     """List what became of documents that were cleaned together.
 
@@ -117,6 +131,8 @@ def list_results(
         Id and text of those at the end of the corpus that are asked for.
     names
         Ids of all documents of the corpus, where there are more of them.
+    canonicals
+        What `place_canonicals` returns, where it is known.
     """
     names = names or [name for name, _ in documents]
     first = len(names) - len(documents)
@@ -126,14 +142,7 @@ def list_results(
     document_of = np.repeat(np.arange(len(names)), np.diff(units.offsets))
     unit_chars = points.unit_stops - points.unit_starts
     row_documents = document_of[found.units]
-    canonical_starts, canonical_stops = count_canonicals(
-        texts.data,
-        units,
-        points,
-        found.canonicals,
-        found.canonical_starts,
-        found.canonical_stops,
-    )
+    canonical_starts, canonical_stops = canonicals or place_canonicals(corpus)
     row_offsets = np.searchsorted(row_documents, np.arange(len(names) + 1))
     rows = [
         Duplicate(names[document], start, stop, Span(names[other], other_start, other_stop), *rest)

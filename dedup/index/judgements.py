@@ -20,13 +20,12 @@ from dedup.index.askers import find_askers
 from dedup.index.journal import COPY, ROW, Journal, News, Record, join_records
 from dedup.index.lookups import View
 from dedup.index.postings import Distinct, Postings, UnitKeys, make_keys, make_runs
-from dedup.kinds import KINDS
 from dedup.options import Options
-from dedup.pipeline import list_results
+from dedup.pipeline import list_results, place_canonicals
 from dedup.results import Result
 from dedup.shingles import Runs, Sets, find_reachable
 from dedup.stretches import LEAST_SHARE, MOST_PLACES
-from dedup.units import Units
+from dedup.units import Units, find_documents
 
 # Texts that share a fingerprint are compared; so many are looked at.
 _MOST_EQUAL: Final = 4
@@ -182,9 +181,9 @@ def judge(
     law = replace(law, passages=law.passages + journal.facts.next_passage)
     corpus = cut_duplicates(texts, units, law, Filters(), threads)
     opened_texts = [(one.id, one.text.decode()) for one in mine]
-    results = list_results(opened_texts, corpus, options, [one.id for one in records])
-    first = len(others)
-    judged = _record(mine, results, law, units, first, {one.id: one.number for one in records})
+    canonicals = place_canonicals(corpus)
+    results = list_results(opened_texts, corpus, options, [one.id for one in records], canonicals)
+    judged = _record(mine, law, canonicals, units, firsts)
     judged_states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in judged)])
     return Judgement(results, judged, keys, numbers, documents, judged_states[looked_at])
 
@@ -491,42 +490,39 @@ def _decide(
 
 def _record(
     opened: list[Record],
-    results: list[Result],
     found: Duplicates,
+    canonicals: tuple[Positions, Positions],
     units: Units,
-    first: int,
-    numbers: dict[str, int],
+    numbers: Positions,
 ) -> list[Record]:
-    """Turn what was found of open documents into what the journal has of them."""
+    """Turn what was found of open documents into what the journal has of them.
+
+    Parameters
+    ----------
+    opened
+        The last of all documents.
+    canonicals
+        Where those of the rows start and stop, in code points.
+    numbers
+        Of all documents.
+    """
     goes = np.zeros(len(units), np.bool_)
     goes[found.units] = True
     is_leader = np.zeros(len(units), np.bool_)
     is_leader[found.leaders] = True
     judged = np.where(goes, np.where(is_leader, GOES, COPY), STAYS)
     judged[~found.compared] = SHORT
-    offsets = units.offsets[first:]
+    offsets = units.offsets[len(numbers) - len(opened) :]
     states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in opened)])
     states = np.where(states == OPEN, judged[offsets[0] :], states).astype(np.uint8)
     # Only what is open has rows.
-    rows = np.array(
-        [
-            (
-                0,
-                numbers[row.canonical.document],
-                row.canonical.start,
-                row.canonical.stop,
-                KINDS.index(row.kind),
-                row.score,
-                row.containment,
-                row.passage,
-            )
-            for result in results
-            for row in result.duplicates
-        ],
-        ROW,
-    )
     row_offsets = np.searchsorted(found.units, offsets)
+    rows = np.empty(len(found.units), ROW)
     rows["unit"] = found.units - np.repeat(offsets[:-1], np.diff(row_offsets))
+    rows["canonical"] = numbers[find_documents(units, found.canonicals)]
+    rows["start"], rows["stop"] = canonicals
+    rows["kind"], rows["passage"] = found.kinds, found.passages
+    rows["score"], rows["containment"] = found.scores, found.containments
     bounds, places = (offsets - offsets[0]).tolist(), row_offsets.tolist()
     return [
         replace(
