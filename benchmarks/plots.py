@@ -289,7 +289,7 @@ def _draw_index(results: Mapping[str, Any]) -> Figure:
         axes.plot(ends, speeds, "-o", color=colour, linewidth=2.2, markersize=4)
         _write(
             axes, ends[-1], speeds[-1],
-            f"{build['threads']} thread{'s' if build['threads'] > 1 else ''}", 8,
+            build["call"], 8,
             fontsize=10, weight="bold", color=_PALE if colour == OTHER else colour,
         )  # fmt: skip
     fastest = max(speed for build in builds for speed in build["stretches_mb_s"])

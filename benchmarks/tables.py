@@ -302,19 +302,21 @@ def _index_table(results: Mapping[str, Any]) -> str:
     calls, opened, empty = result["calls"], result["open"], result["open_empty"]
     text = (
         f"A durable index (`dedup.Index`) of {large['units']:,} units of {result['workload']} text "
-        "in documents of about 3 KB, grown in batches of 500 that are on disk before the "
-        "next, in a process of its own. First and last: the speed over the first and the last "
-        "tenth. Stall: single documents of 3 KB, each like nothing else, are added between the "
-        "batches; how much longer than the median the longest of them took while segments were "
-        "written and merged, and, else, at any other time. MB: memory of the process that "
+        "in documents of about 3 KB, grown in batches of 500 that are each on disk when they are "
+        "answered, in a process of its own; `add` takes them one by one, `add_batches` gets the "
+        "next ready meanwhile, and a batch's time is from answer to answer. First and last: the "
+        "speed over the first and the last tenth. Stall: single documents of 3 KB, each like "
+        "nothing else, are added between batches, of `add_batches` behind each 20th; how much "
+        "longer than the median the longest of them took while segments were written and merged, "
+        "and, else, at any other time. MB: memory of the process that "
         "is no file's, at the end.\n\n"
     )
     text += _table(
-        ["threads", "documents", "text MB", "MB/s", "first", "last", "batch ms", "99 %",
+        ["call", "documents", "text MB", "MB/s", "first", "last", "batch ms", "99 %",
          "longest", "stall ms", "else", "MB"],
         [
             [
-                f"{row['threads']}",
+                f"`{row['call']}`",
                 f"{row['documents']:,}",
                 f"{row['text_mb']:,.0f}",
                 f"{row['mb_s']:.1f}",

@@ -2,8 +2,8 @@
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
@@ -1198,9 +1198,13 @@ def _feed_index(
         stdin_format,
     )
     documents = chars = duplicates = removed = 0
-    with _stoppable(), _opened(path, threads) as index:
-        for some in feed.batches(batch):
-            results = index.add(some, if_exists=if_exists) if if_exists else index.check(some)
+    with _stoppable(), _opened(path, threads) as index, ExitStack() as stack:
+        batches = feed.batches(batch)
+        answers: Iterable[list[Result]] = map(index.check, batches)
+        if if_exists:
+            adding = index.add_batches(batches, if_exists=if_exists)
+            answers = stack.enter_context(closing(adding))
+        for results in answers:
             documents += len(results)
             for result in results:
                 chars += result.stats.chars

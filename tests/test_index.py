@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -79,6 +79,109 @@ def test_batches_of_any_size_get_the_rows_of_one_run(tmp_path: Path, size: int) 
                 assert rows(checked) == rows(found[first:])
             assert rows(found) == expected
             assert rows([one for name, _ in documents if (one := index.get(name))]) == expected
+
+
+def cut_batches(documents: Sequence[Document], size: int) -> list[Sequence[Document]]:
+    return [documents[first : first + size] for first in range(0, len(documents), size)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.usefixtures("few_recent", "either_search")
+def test_batches_in_a_line_get_the_rows_of_one_run(tmp_path: Path, size: int) -> None:
+    for seed in range(3):
+        documents = make_corpus(seed)
+        # Buckets that are full soon, too.
+        options = Options(bucket_cap=[1000, 2, 3][seed])
+        with Index.open(tmp_path / str(seed), options, threads=1 + seed) as index:
+            batches = list(index.add_batches(cut_batches(documents, size)))
+            assert list(map(len, batches)) == list(map(len, cut_batches(documents, size)))
+            found = [result for batch in batches for result in batch]
+            assert rows(found) == rows(clean_documents(documents, options))
+
+
+@pytest.mark.usefixtures("few_recent", "either_search")
+def test_batches_in_a_line_that_replace_and_repeat_get_what_they_get_one_by_one(
+    tmp_path: Path,
+) -> None:
+    documents = make_corpus(3)
+    # Every third comes again, as it was, and every fifth with another text.
+    again = [*documents[::3], *((name, documents[-1][1]) for name, _ in documents[1::5])]
+    Random(1).shuffle(again)
+    batches = [*cut_batches(documents, 4)]
+    for number, document in enumerate(again):
+        batches.insert(2 * number + 3, [document])
+    with Index.open(tmp_path / "line") as line, Index.open(tmp_path / "single") as single:
+        expected = [rows(single.add(batch, if_exists="replace")) for batch in batches]
+        assert list(map(rows, line.add_batches(batches, if_exists="replace"))) == expected
+        assert list(line.export()) == list(single.export())
+
+
+@pytest.mark.usefixtures("few_recent", "either_search")
+def test_what_others_take_away_is_not_found_by_batches_in_a_line(tmp_path: Path) -> None:
+    documents = make_corpus(4)
+    there: dict[str, str] = {}
+    with Index.open(tmp_path / "index") as index, Index.open(tmp_path / "index") as other:
+        batches = cut_batches(documents, 3)
+        for batch, _ in zip(batches, index.add_batches(batches), strict=True):
+            there |= dict(batch)
+            gone = batch[0][0]
+            other.remove([gone])
+            del there[gone]
+        check_rows({name: index.get(name) for name in there}, there, 0.7)
+        index.verify()
+
+
+def test_batches_in_a_line_end_at_one_that_fails(tmp_path: Path) -> None:
+    documents = make_corpus(5)
+
+    def fail() -> Iterator[Document]:
+        yield "never", NOBODY
+        raise InputError("feed", "breaks off")
+
+    bad: list[Iterable[Any]] = [
+        [(documents[0][0], "Another text.")],
+        [("bad", 7)],
+        [("bad", "\ud800")],
+        [("twice", FERRY), ("twice", KEPT)],
+        fail(),
+    ]
+    for number, one in enumerate(bad):
+        batches: list[Any] = [*cut_batches(documents, 2)]
+        batches.insert(9, one)
+        with Index.open(tmp_path / str(number)) as index:
+            found = []
+            adding = index.add_batches(batches)
+            for _ in range(9):
+                found += next(adding)
+            with pytest.raises(InputError):
+                next(adding)
+            assert rows(found) == rows(clean_documents(documents[:18]))
+            assert list(index.export()) == documents[:18]
+            # It goes on.
+            assert rows(index.add(documents[18:])) == rows(clean_documents(documents)[18:])
+    with Index.open(tmp_path / "options") as index:
+        with pytest.raises(OptionsError):
+            index.add_batches([], if_exists="never")  # type: ignore[arg-type]
+        with pytest.raises(OptionsError):
+            index.add_batches([], now=-1)
+        assert list(index.add_batches([])) == []
+        assert list(map(len, index.add_batches([[], documents[:1]]))) == [0, 1]
+
+
+def test_who_leaves_batches_in_a_line_has_whole_ones_from_the_first_on(tmp_path: Path) -> None:
+    documents = make_corpus(6)
+    for given in (1, 4):
+        with Index.open(tmp_path / str(given)) as index:
+            adding = index.add_batches(cut_batches(documents, 2))
+            for _ in range(given):
+                next(adding)
+            adding.close()
+            count = len(index)
+            assert 2 * given <= count <= 2 * (given + 2)
+            assert list(index.export()) == documents[:count]
+            rest = index.add_batches(cut_batches(documents[count:], 5))
+            found = [result for batch in rest for result in batch]
+            assert rows(found) == rows(clean_documents(documents)[count:])
 
 
 @pytest.mark.usefixtures("few_recent", "either_search")

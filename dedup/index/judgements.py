@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.columns import Flags, Positions, Texts
-from dedup.corpus import cut_all_units, cut_duplicates
+from dedup.corpus import CleanedCorpus, cut_all_units, cut_duplicates
 from dedup.descriptions import Described
 from dedup.duplicates import GOES, OPEN, SHORT, STAYS, Decided, Duplicates, find_duplicates
 from dedup.filters import Filters
@@ -101,10 +101,14 @@ class Judgement:
 
     Attributes
     ----------
-    results
-        One for each.
+    corpus
+        All that were looked at.
+    names
+        Ids of those.
+    canonicals
+        Where those of the rows start and stop, in code points.
     records
-        The same, as the journal has it.
+        Of the documents, as the journal has it.
     keys
         Of the units that were judged.
     key_units, key_documents, key_states
@@ -112,12 +116,19 @@ class Judgement:
         its document, and its state.
     """
 
-    results: list[Result]
+    corpus: CleanedCorpus
+    names: list[str]
+    canonicals: tuple[Positions, Positions]
     records: list[Record]
     keys: UnitKeys
     key_units: Positions
     key_documents: Positions
     key_states: NDArray[np.uint8]
+
+    def list_results(self, options: Options) -> list[Result]:
+        """Return what is said of each document; nobody need wait for that to be written."""
+        documents = [(one.id, one.text.decode()) for one in self.records]
+        return list_results(documents, self.corpus, options, self.names, self.canonicals)
 
     def put(self, old_leaders: Positions | None = None) -> tuple[Postings, News]:
         """Return what the units that were judged are put under from now on.
@@ -142,7 +153,12 @@ class Judgement:
 
 
 def judge(
-    opened: Opened, journal: Journal, view: View, options: Options, threads: int = 1
+    opened: Opened,
+    journal: Journal,
+    view: View,
+    options: Options,
+    threads: int = 1,
+    matched: "Matched | None" = None,
 ) -> Judgement:
     """Judge the open units of some documents.
 
@@ -152,6 +168,8 @@ def judge(
         Numbered; behind all that is in the view, or part of it.
     journal, view
         What they are held against, in one transaction.
+    matched
+        What was found before, in a view of which this one may be a later state.
     """
     rows, keys, mine = opened.rows, opened.keys, opened.records
     unit_numbers = np.concatenate(
@@ -161,7 +179,11 @@ def judge(
     numbers = unit_numbers[looked_at]
     own_numbers = np.array([one.number for one in mine], np.int64)
     documents = own_numbers[np.searchsorted(own_numbers, numbers, side="right") - 1]
-    found = _Found.of(keys, numbers, documents, view, options)
+    if matched is not None and matched.view.gaps is view.gaps:
+        matched = matched.until(view, options)
+    else:
+        matched = Matched.of(keys, view, options, numbers)
+    found = _Found.of(keys, numbers, documents, matched, options)
     # One that is judged again is still under its keys.
     leaders = np.setdiff1d(found.list_leaders(), unit_numbers[rows], assume_unique=True)
     of_leaders = np.setdiff1d(view.measure(leaders).documents, own_numbers)
@@ -180,12 +202,19 @@ def judge(
     law = find_duplicates(texts, units, options, threads, decided=decided)
     law = replace(law, passages=law.passages + journal.facts.next_passage)
     corpus = cut_duplicates(texts, units, law, Filters(), threads)
-    opened_texts = [(one.id, one.text.decode()) for one in mine]
     canonicals = place_canonicals(corpus)
-    results = list_results(opened_texts, corpus, options, [one.id for one in records], canonicals)
     judged = _record(mine, law, canonicals, units, firsts)
     judged_states = np.concatenate([np.empty(0, np.uint8), *(one.states for one in judged)])
-    return Judgement(results, judged, keys, numbers, documents, judged_states[looked_at])
+    return Judgement(
+        corpus,
+        [one.id for one in records],
+        canonicals,
+        judged,
+        keys,
+        numbers,
+        documents,
+        judged_states[looked_at],
+    )
 
 
 class _Matches(NamedTuple):
@@ -208,6 +237,21 @@ class _Matches(NamedTuple):
     def keys(self) -> NDArray[np.uint64]:
         """The key of each unit."""
         return np.repeat(self.distinct.keys, np.diff(self.offsets))
+
+    def with_units(self, offsets: Positions, units: Positions, most: int) -> "_Matches":
+        """Return them with later units of each key, of all of which the first ones count."""
+        if len(units) == 0:
+            return self
+        counts = np.concatenate([np.diff(self.offsets), np.diff(offsets)])
+        numbers = np.tile(np.arange(len(self.distinct.keys)), 2)
+        rows = np.repeat(numbers, counts)
+        order = np.argsort(rows, kind="stable")
+        rows = rows[order]
+        firsts = np.searchsorted(rows, numbers[: len(self.distinct.keys)])
+        is_kept = np.arange(len(rows)) - firsts[rows] < most
+        kept = np.bincount(rows[is_kept], minlength=len(self.distinct.keys))
+        joined = np.concatenate([self.units, units])[order[is_kept]]
+        return _Matches(self.distinct, np.append(0, np.cumsum(kept)), joined)
 
 
 def _match(view: View, *kinds: tuple[NDArray[np.uint64], int]) -> list[_Matches]:
@@ -238,6 +282,80 @@ def _match(view: View, *kinds: tuple[NDArray[np.uint64], int]) -> list[_Matches]
         )
         for mine, is_mine in parts
     ]
+
+
+def _most_units(options: Options) -> tuple[int, int, int]:
+    """Return how many units are wanted at most under a text, a run and a band."""
+    return _MOST_EQUAL, MOST_PLACES, options.bucket_cap
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Units of the index that have keys in common with units that are to be judged.
+
+    Attributes
+    ----------
+    view
+        In which they were found.
+    texts
+        Units that have the same text.
+    looked_at
+        int64[n], rising, those for which the other keys were looked for.
+    looked_for
+        The runs that were.
+    runs, bands
+        Units that have one of those runs, and a band in common.
+    """
+
+    view: View
+    texts: _Matches
+    looked_at: Positions
+    looked_for: Runs
+    runs: _Matches
+    bands: _Matches
+
+    @classmethod
+    def of(
+        cls, keys: UnitKeys, view: View, options: Options, numbers: Positions | None = None
+    ) -> "Matched":
+        """Look for units; their numbers are given where some may be in the view."""
+        of_text, of_run, of_band = _most_units(options)
+        if len(keys.units) < _MANY_UNITS:
+            texts, runs, bands = _match(
+                view,
+                (keys.texts, of_text),
+                (keys.runs.keys, of_run),
+                (keys.bands.ravel(), of_band),
+            )
+            return cls(view, texts, np.arange(len(keys.units)), keys.runs, runs, bands)
+        (texts,) = _match(view, (keys.texts, of_text))
+        settled = _find_settled(texts, keys, view, options)
+        if numbers is not None:
+            settled &= numbers >= view.stop
+        looked_at = np.flatnonzero(~settled)
+        looked_for = keys.runs.only(~settled)
+        runs, bands = _match(
+            view, (looked_for.keys, of_run), (keys.bands[:, looked_at].ravel(), of_band)
+        )
+        return cls(view, texts, looked_at, looked_for, runs, bands)
+
+    def until(self, view: View, options: Options) -> "Matched":
+        """Return what is found in a later view, of which no unit was taken away since.
+
+        Notes
+        -----
+        Only what came since is looked for: a tenth of the time. Who is settled stays so.
+        """
+        if view.change == self.view.change:
+            return replace(self, view=view)
+        since = view.since(self.view.stop)
+        texts, runs, bands = (
+            one.with_units(*since.find(one.distinct.keys, most), most)
+            for one, most in zip(
+                (self.texts, self.runs, self.bands), _most_units(options), strict=True
+            )
+        )
+        return replace(self, view=view, texts=texts, runs=runs, bands=bands)
 
 
 @dataclass(frozen=True)
@@ -271,28 +389,17 @@ class _Found:
 
     @classmethod
     def of(
-        cls, keys: UnitKeys, numbers: Positions, documents: Positions, view: View, options: Options
+        cls,
+        keys: UnitKeys,
+        numbers: Positions,
+        documents: Positions,
+        matched: Matched,
+        options: Options,
     ) -> "_Found":
-        """Look for units, of which the numbers and those of their documents are given."""
+        """Choose among what was found, given the numbers of units and of their documents."""
+        view, texts, runs, bands = matched.view, matched.texts, matched.runs, matched.bands
+        looked_at, looked_for = matched.looked_at, matched.looked_for
         is_again = numbers < view.stop
-        wanted = [
-            (keys.texts, _MOST_EQUAL),
-            (keys.runs.keys, MOST_PLACES),
-            (keys.bands.ravel(), options.bucket_cap),
-        ]
-        looked_at, looked_for = np.arange(len(numbers)), keys.runs
-        if len(numbers) < _MANY_UNITS:
-            texts, runs, bands = _match(view, *wanted)
-        else:
-            (texts,) = _match(view, wanted[0])
-            settled = _find_settled(texts, keys, view, options) & ~is_again
-            looked_at = np.flatnonzero(~settled)
-            looked_for = keys.runs.only(~settled)
-            runs, bands = _match(
-                view,
-                (looked_for.keys, MOST_PLACES),
-                (keys.bands[:, looked_at].ravel(), options.bucket_cap),
-            )
         text_rows, run_rows = texts.distinct.rows, runs.distinct.rows
         # One that repeats a text that is there is held against others as the first with
         # that text; a later copy within the batch as the first of them.

@@ -90,7 +90,8 @@ class View:
     sources
         Where postings are.
     gaps
-        int64[n, 2], rising ranges of units that are gone.
+        int64[n, 2], rising ranges of units that are gone; the same object as long as all
+        that is done is that documents are added.
     stop
         The number behind the last unit that is looked for.
     change
@@ -127,6 +128,13 @@ class View:
     def measure(self, units: Positions) -> Measures:
         """Return what is known of units that were found: int64[n], rising."""
         return Measures(measure_in_all(self.sources, units))
+
+    def since(self, stop: int) -> "View":
+        """Return what came after a view that had this stop."""
+        sources = tuple(
+            one.since(stop) if isinstance(one, Snapshot) else one for one in self.sources
+        )
+        return replace(self, sources=sources).without(np.array([(0, stop)], np.int64))
 
     def without(self, ranges: NDArray[np.int64]) -> "View":
         """Return it without some units, int64[n, 2]."""
@@ -399,7 +407,7 @@ class Lookups:
                     raise StaleError(str(path)) from error
         changes = journal.changes(self._change) if self._change < last else []
         kinds = {kind for _, kind, *_ in changes}
-        if self._gaps is None or kinds & {REMOVED, FORGOTTEN}:
+        if self._gaps is None or kinds & {REMOVED, FORGOTTEN, JUDGED}:
             self._gaps = journal.gaps()
         # A document is read as it is now, so what was judged since is in it.
         added = {document for _, kind, document, _ in changes if kind == ADDED}
