@@ -446,13 +446,14 @@ class Lookups:
 
     def work(self) -> None:
         """Write what is recent to a segment, and merge segments, beside what is called."""
-        if self._worker and self._worker.is_alive():
-            return
-        many_changes = self._change - self._written > _MANY_CHANGES // 2
-        if self._recent.count < _MOST_RECENT and not many_changes:
-            return
-        self._worker = threading.Thread(target=self._flush_and_merge, daemon=True)
-        self._worker.start()
+        with self._lock:
+            if self._worker and self._worker.is_alive():
+                return
+            many_changes = self._change - self._written > _MANY_CHANGES // 2
+            if self._recent.count < _MOST_RECENT and not many_changes:
+                return
+            self._worker = threading.Thread(target=self._flush_and_merge, daemon=True)
+            self._worker.start()
 
     def _flush_and_merge(self) -> None:
         try:
