@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from reference import make_documents
 
 from dedup import InputError, Options, OptionsError, OutputError, Result, clean_documents
-from dedup.index import judgements, lookups
+from dedup.index import journal, judgements, lookups
 from dedup.index.databases import Sqlite
 from dedup.index.index import Index, Judged
 from dedup.index.journal import Journal
@@ -166,6 +166,30 @@ def test_batches_in_a_line_end_at_one_that_fails(tmp_path: Path) -> None:
             index.add_batches([], now=-1)
         assert list(index.add_batches([])) == []
         assert list(map(len, index.add_batches([[], documents[:1]]))) == [0, 1]
+
+
+def test_what_is_kept_of_documents_in_memory_goes_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = make_corpus(8)
+
+    def count_kept(index: Index) -> int:
+        number = index._journal._cache._number
+        return sum(key[0] == number for key in journal._Cache._records)
+
+    with Index.open(tmp_path / "one") as one, Index.open(tmp_path / "two") as two:
+        one.add(documents)
+        two.add(documents)
+        assert count_kept(one) == count_kept(two) == len(documents)
+        one.remove([name for name, _ in documents[1:]])
+        assert (count_kept(one), count_kept(two)) == (1, len(documents))
+        two.close()
+        assert (count_kept(one), count_kept(two)) == (1, 0)
+        monkeypatch.setattr(journal, "_CACHED_BYTES", 20_000)
+        expected = [result.text for result in clean_documents(documents)]
+        assert [result.text for result in one.add(documents[1:])] == expected[1:]
+        assert 0 < count_kept(one) < 20
+    assert count_kept(one) == 0
 
 
 def test_who_leaves_batches_in_a_line_has_whole_ones_from_the_first_on(tmp_path: Path) -> None:

@@ -203,13 +203,13 @@ class Forgotten:
 
 
 class _Cache:
-    """Documents of an index that were read lately, by number and the change that made them so.
+    """Documents of an index that were read lately, with the change that made them so.
 
     Those of all indexes of a process share one limit.
     """
 
     _lock: ClassVar = threading.Lock()
-    _records: ClassVar[OrderedDict[tuple[int, int, int], Record]] = OrderedDict()
+    _records: ClassVar[OrderedDict[tuple[int, int], tuple[int, Record]]] = OrderedDict()
     _numbers: ClassVar = count()
     _bytes: ClassVar[int] = 0
 
@@ -217,28 +217,36 @@ class _Cache:
         self._number = next(_Cache._numbers)
 
     def get(self, number: int, changed: int) -> Record | None:
-        key = self._number, number, changed
+        key = self._number, number
         with _Cache._lock:
             found = _Cache._records.get(key)
-            if found:
-                _Cache._records.move_to_end(key)
-            return found
+            if not found or found[0] != changed:
+                return None
+            _Cache._records.move_to_end(key)
+            return found[1]
 
     def clear(self) -> None:
         with _Cache._lock:
-            for key in [key for key in _Cache._records if key[0] == self._number]:
-                _Cache._bytes -= _size(_Cache._records.pop(key))
+            self._drop([key for key in _Cache._records if key[0] == self._number])
+
+    def remove(self, numbers: Iterable[int]) -> None:
+        with _Cache._lock:
+            self._drop((self._number, number) for number in numbers)
 
     def put(self, record: Record, changed: int) -> None:
-        key = self._number, record.number, changed
+        key = self._number, record.number
         with _Cache._lock:
-            if key in _Cache._records:
-                return
-            _Cache._records[key] = record
+            self._drop([key])
+            _Cache._records[key] = changed, record
             _Cache._bytes += _size(record)
             while _Cache._bytes > _CACHED_BYTES:
-                _, old = _Cache._records.popitem(last=False)
-                _Cache._bytes -= _size(old)
+                self._drop([next(iter(_Cache._records))])
+
+    @staticmethod
+    def _drop(keys: Iterable[tuple[int, int]]) -> None:
+        for key in keys:
+            if found := _Cache._records.pop(key, None):
+                _Cache._bytes -= _size(found[1])
 
 
 def _compact(record: Record) -> Record:
@@ -500,6 +508,7 @@ class Journal:
             ("documents", "number"),
         ):
             self._ask(f"DELETE FROM {table} WHERE {column} IN ({{}})", numbers)
+        self._cache.remove(numbers)
         self._log([(REMOVED, number, None) for number in numbers])
         return pointing
 
